@@ -8,7 +8,7 @@ export interface SecretInput {
   readonly value: string | Uint8Array;
   /** Job that the secret belongs to; absent: every stream. */
   readonly scope?: string;
-  /** When the secret stops being masked in streams opened later: a `Date` or milliseconds since the epoch. */
+  /** A `Date` or milliseconds since the epoch. A secret that has expired when it is added is refused; one that expires later stays masked. */
   readonly expiresAt?: Date | number;
 }
 

@@ -1,0 +1,162 @@
+/**
+ * Masks: what stands in the output instead of a span, and the proof that it cannot complete a secret (law 6).
+ *
+ * A mask meets text on both sides. A secret could be completed across the left edge only if some needle ends with a beginning of the mask, or
+ * holds the whole mask; across the right edge only if some needle begins with an end of it; inside, only if it holds a needle. Every set of needles
+ * is checked once, when its bytes are at hand, against a short list of mask *families*; the first family without such a needle is used.
+ * So `***` stays `***` unless a secret begins or ends with `*`, and then becomes `‹***›`. No lookahead, no second pass, and equal for every chunking.
+ * Not covered: a backspace right after a mask that takes back its last character on a terminal.
+ */
+import type { NeedleTable } from "./matcher.js";
+import { NEEDLE } from "./matcher.js";
+import { isBlank } from "./lanes.js";
+import type { MaskOptions, MaskStyle } from "../types.js";
+
+/** How one span is masked: a text at its start, or a byte for every byte. */
+export type MaskPlan = { readonly kind: "text"; readonly bytes: Buffer } | { readonly kind: "fill"; readonly byte: number };
+
+/** `open + name + close`; without a name the two are one text. */
+export interface MaskFamily {
+  readonly open: string;
+  readonly close: string;
+  readonly name: "none" | "name" | "keyed";
+}
+
+export interface MaskFamilies {
+  readonly style: MaskStyle;
+  readonly texts: readonly MaskFamily[];
+  readonly fills: readonly number[];
+}
+
+/** Which families a set of needles rules out, by index. */
+export interface MaskRisks {
+  readonly texts: readonly boolean[];
+  readonly fills: readonly boolean[];
+}
+
+/** Fewest equal bytes in a row that a `length` mask consists of. */
+const FILL_RUN = 4;
+
+const QUOTES: readonly (readonly [string, string])[] = [
+  ["‹", "›"],
+  ["«", "»"],
+  ["⟦", "⟧"],
+  ["【", "】"],
+  ["„", "“"],
+];
+
+const constant = (text: string): MaskFamily => ({ open: text, close: text, name: "none" });
+
+/** The families of a style, the wanted one first. */
+export function maskFamilies(options: Required<Pick<MaskOptions, "style">> & MaskOptions): MaskFamilies {
+  const { style, text } = options;
+  const fills = [...(style === "length" && text !== undefined ? [text.charCodeAt(0)] : []), ...Buffer.from("*#x-._~=+|\x7f")];
+  const plain = style === "fixed" ? (text ?? "***") : "***";
+  const named: MaskFamily[] = style === "label" || style === "keyed" ? [{ open: "[REDACTED:", close: "]", name: style === "keyed" ? "keyed" : "name" }, constant("[REDACTED]")] : [];
+  const texts = [...named, constant(plain), ...QUOTES.map(([left, right]) => constant(left + plain + right))];
+  return { style, texts, fills };
+}
+
+/** Checks every needle of `table` against every family. */
+export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks {
+  const texts = families.texts.map(() => false);
+  const fills = families.fills.map(() => false);
+  const opens = families.texts.map((family) => Buffer.from(family.open));
+  const closes = families.texts.map((family) => Buffer.from(family.close));
+  const { bytes, offsets, flags } = table;
+  for (let i = 0; i < flags.length; i++) {
+    const needle = Buffer.from(bytes.buffer, bytes.byteOffset + offsets[i]!, offsets[i + 1]! - offsets[i]!);
+    const spaced = (flags[i]! & NEEDLE.SPACED) !== 0;
+    families.texts.forEach((family, f) => {
+      if (texts[f]) return;
+      const open = spaced ? withoutBlanks(opens[f]!) : opens[f]!;
+      const close = spaced ? withoutBlanks(closes[f]!) : closes[f]!;
+      texts[f] = meetsLeft(needle, open) || meetsRight(needle, close, family.name !== "none");
+    });
+    families.fills.forEach((fill, f) => {
+      fills[f] ||= needle[0] === fill || needle.at(-1) === fill || needle.includes(Buffer.alloc(FILL_RUN, fill));
+    });
+  }
+  return { texts, fills };
+}
+
+/** Some end of `needle` is a beginning of `mask`, or `needle` holds all of it. */
+function meetsLeft(needle: Buffer, mask: Buffer): boolean {
+  for (let at = needle.indexOf(mask[0]!); at >= 0; at = needle.indexOf(mask[0]!, at + 1)) {
+    const length = Math.min(needle.length - at, mask.length);
+    if (needle.compare(mask, 0, length, at, at + length) === 0) return true;
+  }
+  return false;
+}
+
+/** Some beginning of `needle` is an end of `mask`. With `named`, any name may stand before it. */
+function meetsRight(needle: Buffer, mask: Buffer, named: boolean): boolean {
+  const last = mask.at(-1)!;
+  for (let at = needle.indexOf(last); at >= 0 && at < 256; at = needle.indexOf(last, at + 1)) {
+    const length = Math.min(at + 1, mask.length);
+    if (needle.compare(mask, mask.length - length, mask.length, at + 1 - length, at + 1) !== 0) continue;
+    if (at + 1 <= mask.length || (named && needle.subarray(0, at + 1 - length).every(isLabelByte))) return true;
+  }
+  return false;
+}
+
+/** Bytes that occur in a named mask before its close. */
+function isLabelByte(byte: number): boolean {
+  return (byte >= 0x30 && byte <= 0x39) || ((byte & 0xdf) >= 0x41 && (byte & 0xdf) <= 0x5a) || "_.:/@-#[".includes(String.fromCharCode(byte));
+}
+
+function withoutBlanks(mask: Buffer): Buffer {
+  return Buffer.from(mask.filter((byte) => !isBlank(byte)));
+}
+
+/** A secret's name as it may stand in a mask. */
+export function labelName(name: string): string {
+  return name.replace(/[^A-Za-z0-9_.:/@-]/g, "_").slice(0, 128);
+}
+
+/** Chooses masks for secrets. `holdsNeedle` tells whether a text is masked itself by the needles in force. */
+export class Masks {
+  private readonly plans = new Map<string, MaskPlan>();
+  private readonly fill: MaskPlan | undefined;
+  private readonly usable: readonly MaskFamily[];
+
+  constructor(
+    families: MaskFamilies,
+    risks: readonly MaskRisks[],
+    private readonly holdsNeedle: (text: Buffer) => boolean,
+    /** Called when every family is ruled out: the mask may then complete a secret. */
+    private readonly exhausted: () => void,
+  ) {
+    this.usable = families.texts.filter((_, f) => !risks.some((risk) => risk.texts[f]));
+    if (families.style === "length") {
+      const fill = families.fills.find((_, f) => !risks.some((risk) => risk.fills[f]));
+      if (fill === undefined) exhausted();
+      this.fill = { kind: "fill", byte: fill ?? families.fills[0]! };
+    }
+    this.fallback = families.texts[0]!;
+  }
+
+  private readonly fallback: MaskFamily;
+
+  for(name: string, fingerprint: string): MaskPlan {
+    if (this.fill !== undefined) return this.fill;
+    const key = `${name}#${fingerprint}`;
+    let plan = this.plans.get(key);
+    if (plan === undefined) {
+      const texts = this.usable.map((family) => render(family, name, fingerprint));
+      let bytes = texts.find((text) => !this.holdsNeedle(text));
+      if (bytes === undefined) {
+        this.exhausted();
+        bytes = render(this.fallback, name, fingerprint);
+      }
+      plan = { kind: "text", bytes };
+      this.plans.set(key, plan);
+    }
+    return plan;
+  }
+}
+
+function render(family: MaskFamily, name: string, fingerprint: string): Buffer {
+  if (family.name === "none") return Buffer.from(family.open);
+  return Buffer.from(family.open + labelName(name) + (family.name === "keyed" ? `#${fingerprint}` : "") + family.close);
+}

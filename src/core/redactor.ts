@@ -1,0 +1,289 @@
+/**
+ * The redactor: a pure machine from chunks to masked chunks. No I/O, no clock: the shells in stream/ call `idle` when there was silence.
+ *
+ * `push` is the walk: 1. the matcher scans the chunk, 2. its rows become spans, 3. everything before the release point leaves, spans masked.
+ */
+import { HEAD, type MatcherFactory, type MatcherStream, type NeedleSet, ROW, ROW_SIZE } from "./matcher.js";
+import type { MaskPlan } from "./mask.js";
+import { type Cause, Ranges, type Span, SpanList } from "./spans.js";
+import { Window } from "./window.js";
+import { SCAN_BYTES } from "../limits.js";
+
+/** A span that left masked, or left unmasked before it was recognised. */
+export interface RedactorFinding {
+  readonly kind: "masked" | "fragment" | "exposed";
+  readonly set: number;
+  readonly needle: number;
+  /** 1-based line of `offset`. */
+  readonly line: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What the redactor asks of its surroundings. */
+export interface RedactorContext {
+  readonly factory: MatcherFactory;
+  readonly maxGapBytes: number;
+  readonly exposureWindowBytes: number;
+  /** Length of a needle in bytes. */
+  needleBytes(set: number, needle: number): number;
+  /** How a match of the needle is masked. */
+  mask(set: number, needle: number): MaskPlan;
+  found(finding: RedactorFinding): void;
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+const LEFT = 1;
+const RIGHT = 2;
+/** Released input kept even with no exposure window, in bytes: the neighbour a token's left side is judged by. */
+const NEIGHBOUR_BYTES = 1;
+
+interface Candidate {
+  readonly cause: Cause;
+  readonly sides: number;
+}
+
+export class Redactor {
+  private stream: MatcherStream;
+  private readonly window = new Window();
+  private parser = 0;
+  private total = 0;
+  private released = 0;
+  /** Line feeds in the released bytes. */
+  private lines = 0;
+  /** What is to be masked and has not left. */
+  private readonly spans = new SpanList();
+  /** Like `spans`, without matches that depend on a masked neighbour. */
+  private readonly firm = new Ranges();
+  /** Ranges of control sequences inside spans, and ranges where the raw lane matched, which no longer count as such. */
+  private readonly keeps = new Ranges();
+  private readonly raws = new Ranges();
+  private candidates: Candidate[] = [];
+  /** The mask that left last, while a span may still touch it. */
+  private open: { start: number; end: number; cause: Cause; line: number; plan: MaskPlan } | undefined;
+
+  constructor(
+    private readonly context: RedactorContext,
+    sets: readonly NeedleSet[],
+  ) {
+    this.stream = context.factory.open(sets, 0, context.maxGapBytes);
+  }
+
+  /** Bytes taken in. */
+  get offset(): number {
+    return this.total;
+  }
+
+  /** Bytes taken in and not released. */
+  get heldBytes(): number {
+    return this.total - this.released;
+  }
+
+  /** Takes the next bytes; answers what may leave. Pieces may be views of `chunk`; nothing of it is kept once the caller has used them. */
+  push(chunk: Uint8Array): Uint8Array[] {
+    const out: Uint8Array[] = [];
+    for (let at = 0; at < chunk.length; at += SCAN_BYTES) this.pushPiece(chunk.length > SCAN_BYTES ? chunk.subarray(at, at + SCAN_BYTES) : chunk, out);
+    return out;
+  }
+
+  /** Silence: what is undecided leaves, 4 bytes or more of a secret masked. Matching goes on where it was. */
+  idle(): Uint8Array[] {
+    const out: Uint8Array[] = [];
+    this.take(this.stream.idle(), false);
+    this.release(this.total, out);
+    return out;
+  }
+
+  /** The end: everything leaves. */
+  end(): Uint8Array[] {
+    const out: Uint8Array[] = [];
+    this.take(this.stream.end(), false);
+    this.release(this.total, out);
+    this.closeMask();
+    this.dispose();
+    return out;
+  }
+
+  /** Frees the matching state and forgets the kept input. */
+  dispose(): void {
+    this.stream.release();
+    this.window.clear();
+  }
+
+  /**
+   * Goes on with other sets of needles: all that is not released is looked at again. `isNew` tells the needles whose released matches are to be reported as exposed.
+   */
+  adopt(sets: readonly NeedleSet[], isNew: (set: number, needle: number) => boolean): void {
+    this.stream.release();
+    this.stream = this.context.factory.open(sets, this.window.parser, this.context.maxGapBytes);
+    this.spans.clear();
+    this.firm.clear();
+    this.keeps.clear();
+    this.raws.clear();
+    this.candidates = [];
+    const total = this.total;
+    this.total = this.window.start;
+    this.window.slices(this.total, total, (piece) => {
+      for (let at = 0; at < piece.length; at += SCAN_BYTES) {
+        const part = piece.subarray(at, at + SCAN_BYTES);
+        const rows = this.stream.scan(part);
+        this.total += part.length;
+        this.take(rows, true, isNew);
+      }
+    });
+    this.total = total;
+  }
+
+  private pushPiece(chunk: Uint8Array, out: Uint8Array[]): void {
+    const { stream, window } = this;
+    const before = this.parser;
+    const rows = stream.scan(chunk);
+    this.parser = stream.head[HEAD.PARSER]!;
+    const base = this.total;
+    this.total += chunk.length;
+    if (rows > 0) this.take(rows, false);
+    let to = this.total - stream.head[HEAD.HOLD]!;
+    if (this.candidates.length > 0) to = this.settle(to);
+    window.append(chunk, before);
+    this.release(Math.max(to, this.released), out, chunk, base);
+    const pending = this.total - stream.head[HEAD.PENDING]!;
+    window.dropBefore(Math.min(pending - NEIGHBOUR_BYTES, this.released - Math.max(NEIGHBOUR_BYTES, this.context.exposureWindowBytes)));
+  }
+
+  /** Turns the matcher's rows into spans. With `replay`, matches that have left are only news if `isNew`. */
+  private take(count: number, replay: boolean, isNew?: (set: number, needle: number) => boolean): void {
+    const { rows } = this.stream;
+    for (let i = 0; i < count * ROW_SIZE; i += ROW_SIZE) {
+      const kind = rows[i]!;
+      const set = rows[i + 1]!;
+      const needle = rows[i + 2]!;
+      const start = this.total - rows[i + 3]!;
+      const end = this.total - rows[i + 4]!;
+      if (kind === ROW.KEEP) {
+        this.keeps.add(start, end);
+        continue;
+      }
+      const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? start + this.context.needleBytes(set, needle) : end;
+      const cause: Cause = { set, needle, start, end: causeEnd, fragment: kind === ROW.FRAGMENT };
+      if (kind === ROW.TOKEN) this.candidates.push({ cause, sides: rows[i + 5]! });
+      else this.mask(start, end, cause, kind === ROW.RAW, !replay || isNew!(set, needle));
+    }
+    if (this.candidates.length > 0 && !replay) this.settle(this.released);
+  }
+
+  /** Marks `[start, end)` for masking; what of it has left already is reported as exposed if `report`. */
+  private mask(start: number, end: number, cause: Cause, raw: boolean, report: boolean): void {
+    if (raw) this.raws.add(start, end);
+    this.firm.add(start, end);
+    if (start < this.released && report) this.expose(start, Math.min(end, this.released), cause);
+    if (end > this.released) this.spans.add(Math.max(start, this.released), end, cause);
+  }
+
+  private expose(start: number, end: number, cause: Cause): void {
+    if (cause.fragment) return;
+    const to = this.open !== undefined && this.open.end >= end ? Math.min(end, this.open.start) : end;
+    if (to <= start) return;
+    let line = this.lines + 1;
+    this.window.slices(start, this.released, (piece) => (line -= countLines(piece)));
+    this.context.found({ kind: "exposed", set: cause.set, needle: cause.needle, line, offset: start, length: to - start });
+  }
+
+  /**
+   * Decides token matches whose neighbour may turn out masked; answers the release point `to`, moved before the undecided ones.
+   */
+  private settle(to: number): number {
+    const undecided: Candidate[] = [];
+    for (const candidate of this.candidates) {
+      const { start, end } = candidate.cause;
+      const left = (candidate.sides & LEFT) === 0 || this.firm.covers(start - 1);
+      const right = (candidate.sides & RIGHT) === 0 || this.firm.covers(end);
+      if (left && right) {
+        this.raws.add(start, end);
+        if (end > this.released) this.spans.add(Math.max(start, this.released), end, candidate.cause);
+      } else if (to <= ((candidate.sides & RIGHT) === 0 ? start - 1 : end)) undecided.push(candidate);
+    }
+    this.candidates = undecided;
+    return undecided.reduce((least, { cause }) => Math.min(least, cause.start), to);
+  }
+
+  /** Lets everything before `to` leave. `chunk` is the input at `base` and after; what is older comes from the window. */
+  private release(to: number, out: Uint8Array[], chunk?: Uint8Array, base = Infinity): void {
+    if (to === this.total) this.candidates = [];
+    while (this.released < to) {
+      const span = this.spans.first;
+      if (span === undefined || span.start >= to) {
+        this.text(to, out, chunk, base);
+        break;
+      }
+      if (span.start > this.released) this.text(span.start, out, chunk, base);
+      this.maskTo(Math.min(span.end, to), span, out);
+      if (span.end <= to) this.spans.shift();
+    }
+    this.firm.dropBefore(this.released);
+    this.keeps.dropBefore(this.released);
+    this.raws.dropBefore(this.released);
+  }
+
+  private text(to: number, out: Uint8Array[], chunk: Uint8Array | undefined, base: number): void {
+    this.closeMask();
+    if (this.released < base) this.window.slices(this.released, Math.min(to, base), (piece) => this.emit(piece, out));
+    if (to > base) this.emit(chunk!.subarray(Math.max(0, this.released - base), to - base), out);
+    this.released = to;
+  }
+
+  private emit(piece: Uint8Array, out: Uint8Array[]): void {
+    if (piece.length === 0) return;
+    this.lines += countLines(piece);
+    out.push(piece);
+  }
+
+  /** Masks from the release point to `to`, inside `span`. A span that touches the last mask continues it. */
+  private maskTo(to: number, span: Span, out: Uint8Array[]): void {
+    const from = this.released;
+    if (this.open?.end === from) {
+      // A whole match that began in a fragment takes its place.
+      if (this.open.cause.fragment && !span.cause.fragment && span.cause.start <= this.open.start) this.open.cause = span.cause;
+    } else {
+      this.closeMask();
+      const plan = this.context.mask(span.cause.set, span.cause.needle);
+      this.open = { start: from, end: from, cause: span.cause, line: this.lines + 1, plan };
+      if (plan.kind === "text") out.push(plan.bytes);
+    }
+    this.open!.end = to;
+    this.window.slices(from, to, (piece) => this.maskPiece(piece, out));
+    this.released = to;
+  }
+
+  private maskPiece(piece: Buffer, out: Uint8Array[]): void {
+    const { plan } = this.open!;
+    const from = this.released;
+    const kept = new Uint8Array(piece.length);
+    this.keeps.within(from, from + piece.length, (start, end) => kept.fill(1, start - from, end - from));
+    this.raws.within(from, from + piece.length, (start, end) => kept.fill(0, start - from, end - from));
+    const target = Buffer.allocUnsafe(piece.length);
+    let length = 0;
+    for (let i = 0; i < piece.length; i++) {
+      const byte = piece[i]!;
+      if (kept[i] === 1 || byte === LF || byte === CR) target[length++] = byte;
+      else if (plan.kind === "fill") target[length++] = plan.byte;
+    }
+    this.released += piece.length;
+    if (length > 0) this.emit(target.subarray(0, length), out);
+  }
+
+  /** Reports the mask that left last: nothing can touch it any more. */
+  private closeMask(): void {
+    const { open } = this;
+    if (open === undefined) return;
+    this.open = undefined;
+    const { set, needle, fragment } = open.cause;
+    this.context.found({ kind: fragment ? "fragment" : "masked", set, needle, line: open.line, offset: open.start, length: open.end - open.start });
+  }
+}
+
+function countLines(piece: Uint8Array): number {
+  let count = 0;
+  for (let at = piece.indexOf(LF); at >= 0; at = piece.indexOf(LF, at + 1)) count++;
+  return count;
+}

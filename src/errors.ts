@@ -1,0 +1,34 @@
+/** The one error class. Codes are API (docs/errors.md lists them); messages and facts never hold input bytes or secret values. */
+
+export type ErrorCode =
+  /** An argument or option that the caller got wrong. */
+  | "LV_USAGE"
+  /** A configuration or secrets file that cannot be understood. */
+  | "LV_CONFIG"
+  /** Reading, writing or decoding failed. */
+  | "LV_IO"
+  /** A fingerprint key that is not 32 bytes long. */
+  | "LV_KEY_LENGTH"
+  /** A secret longer than `limits.maxSecretBytes`. */
+  | "LV_SECRET_TOO_LONG"
+  /** The native engine was demanded and no addon could be loaded. */
+  | "LV_NATIVE_MISSING"
+  /** The native addon refused an argument: a defect of ours. */
+  | "LV_NATIVE_ARGUMENT"
+  /** The engine, scope or stream has been closed. */
+  | "LV_CLOSED"
+  /** The caller's AbortSignal fired. */
+  | "LV_ABORTED";
+
+export class LogveilError extends Error {
+  readonly code: ErrorCode;
+  /** What the message says, as fields. */
+  readonly facts: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; facts?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "LogveilError";
+    this.code = code;
+    this.facts = Object.freeze({ ...options.facts });
+  }
+}

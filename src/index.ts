@@ -1,0 +1,12 @@
+/** The public surface: re-exports only. */
+export { createEngine } from "./engine.js";
+export type { Chunk, Engine, EngineOptions, EngineStats, Masker, RedactorStream, Scope, StreamOptions } from "./engine.js";
+export { LogveilError } from "./errors.js";
+export type { ErrorCode } from "./errors.js";
+export { DEFAULT_LIMITS } from "./limits.js";
+export type { Limits } from "./limits.js";
+export type { EngineChoice } from "./native/loader.js";
+export { installationKey } from "./secrets/fingerprint.js";
+export { DEFAULT_SALIENCE } from "./secrets/salience.js";
+export type { SalienceOptions } from "./secrets/salience.js";
+export type { Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";

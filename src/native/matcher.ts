@@ -1,0 +1,73 @@
+/** The native engine behind the {@link MatcherFactory} interface: the only caller of the addon. native/README.md is the contract. */
+import { HEAD_SIZE, type MatcherFactory, type MatcherStream, type NeedleSet, type NeedleTable, ROW_SIZE } from "../core/matcher.js";
+
+/** A handle on an automaton in native memory. */
+export interface SetHandle {
+  readonly needles: number;
+  readonly needleBytes: number;
+  readonly memoryBytes: number;
+  /** Bytes of it that could be locked into memory. */
+  readonly lockedBytes: number;
+  /** Registers the automaton process-wide; worker threads open it by the id. */
+  share(): number;
+  release(): void;
+}
+
+interface StreamHandle {
+  scan(chunk: Uint8Array, rows: Uint32Array, head: Uint32Array): number;
+  idle(rows: Uint32Array, head: Uint32Array): number;
+  end(rows: Uint32Array, head: Uint32Array): number;
+  take(rows: Uint32Array): number;
+  release(): void;
+}
+
+/** What the addon exports. */
+export interface Addon {
+  build(bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array): SetHandle;
+  buildAsync(bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array): Promise<SetHandle>;
+  SetHandle: { fromShared(id: number): SetHandle };
+  Stream: new (sets: SetHandle[], parser: number, maxGapBytes: number) => StreamHandle;
+  hardenProcess(): boolean;
+  version(): string;
+}
+
+class NativeStream implements MatcherStream {
+  rows = new Uint32Array(64 * ROW_SIZE);
+  readonly head = new Uint32Array(HEAD_SIZE);
+
+  constructor(private readonly handle: StreamHandle) {}
+
+  scan(chunk: Uint8Array): number {
+    return this.complete(this.handle.scan(chunk, this.rows, this.head));
+  }
+
+  idle(): number {
+    return this.complete(this.handle.idle(this.rows, this.head));
+  }
+
+  end(): number {
+    return this.complete(this.handle.end(this.rows, this.head));
+  }
+
+  release(): void {
+    this.handle.release();
+  }
+
+  /** Fetches the rows again if the array was too small for them. */
+  private complete(count: number): number {
+    if (count * ROW_SIZE > this.rows.length) {
+      this.rows = new Uint32Array(count * ROW_SIZE * 2);
+      this.handle.take(this.rows);
+    }
+    return count;
+  }
+}
+
+export function nativeMatcher(addon: Addon): MatcherFactory {
+  return {
+    engine: "native",
+    build: (table: NeedleTable): NeedleSet => addon.build(table.bytes, table.offsets, table.flags),
+    buildAsync: (table: NeedleTable): Promise<NeedleSet> => addon.buildAsync(table.bytes, table.offsets, table.flags),
+    open: (sets, parser, maxGapBytes) => new NativeStream(new addon.Stream(sets as SetHandle[], parser, maxGapBytes)),
+  };
+}

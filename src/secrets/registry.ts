@@ -1,0 +1,182 @@
+/**
+ * The registry: what is secret in one scope, as sets of needles that a matcher searches. It decides nothing about masks and sees no log bytes.
+ *
+ * A store holds frozen groups (big, built once) and one late group that is rebuilt with every addition, so that a late secret is live after
+ * building a small automaton, whatever the base's size. The late group's needle bytes stay in buffers of this process, zeroed when it is frozen or closed.
+ */
+import { LogveilError } from "../errors.js";
+import type { Limits } from "../limits.js";
+import { type MaskFamilies, type MaskRisks, maskRisks } from "../core/mask.js";
+import type { MatcherFactory, NeedleSet, NeedleTable } from "../core/matcher.js";
+import type { SecretInput, SecretReport } from "../types.js";
+import { expandSecret, type Needle } from "./expand.js";
+import type { SalienceOptions } from "./salience.js";
+
+export interface SecretMeta {
+  readonly name: string;
+  readonly fingerprint: string;
+}
+
+/** A needle with the secret it spells. */
+interface OwnedNeedle extends Needle {
+  readonly secret: SecretMeta;
+}
+
+/** A set of needles and whose they are. Immutable. */
+export interface Group {
+  readonly set: NeedleSet;
+  readonly owners: readonly SecretMeta[];
+  readonly variants: readonly string[];
+  readonly lengths: Uint32Array;
+  readonly risks: MaskRisks;
+}
+
+/** What a store needs from its engine. */
+export interface RegistryContext {
+  readonly factory: MatcherFactory;
+  readonly limits: Limits;
+  readonly salience: SalienceOptions;
+  readonly families: MaskFamilies;
+  fingerprint(value: Uint8Array): string;
+}
+
+export class SecretStore {
+  private readonly frozen: Group[] = [];
+  private late: Group | undefined;
+  private lateNeedles: OwnedNeedle[] = [];
+  private readonly names = new Map<string, string>();
+
+  constructor(private readonly context: RegistryContext) {}
+
+  /** The sets in force. A new array after every change. */
+  get groups(): readonly Group[] {
+    return this.late === undefined ? [...this.frozen] : [...this.frozen, this.late];
+  }
+
+  get secrets(): number {
+    return this.names.size;
+  }
+
+  /** Adds secrets, building on this thread. */
+  add(inputs: readonly SecretInput[]): SecretReport[] {
+    const { needles, reports } = this.expand(inputs);
+    if (needles.length > 0) {
+      const all = [...this.lateNeedles, ...needles];
+      const table = tableOf(all);
+      this.publish(all, this.group(all, table, this.context.factory.build(table)));
+    }
+    return reports;
+  }
+
+  /** Adds secrets; many of them are built off the event loop. Calls must not overlap. */
+  async addAsync(inputs: readonly SecretInput[]): Promise<{ reports: SecretReport[]; isNew: (group: Group, needle: number) => boolean }> {
+    const { needles, reports } = this.expand(inputs);
+    const fresh = new Set(needles.map((needle) => needle.secret));
+    if (needles.length > 0) {
+      const all = [...this.lateNeedles, ...needles];
+      const table = tableOf(all);
+      const { factory, limits } = this.context;
+      const set = needles.length <= limits.inlineBuildNeedles ? factory.build(table) : await factory.buildAsync(table);
+      this.publish(all, this.group(all, table, set));
+    }
+    return { reports, isNew: (group, needle) => fresh.has(group.owners[needle]!) };
+  }
+
+  close(): void {
+    for (const group of this.groups) group.set.release();
+    this.frozen.length = 0;
+    this.late = undefined;
+    this.wipeLate();
+    this.names.clear();
+  }
+
+  private group(needles: readonly OwnedNeedle[], table: NeedleTable, set: NeedleSet): Group {
+    const risks = maskRisks(table, this.context.families);
+    table.bytes.fill(0);
+    return {
+      set,
+      owners: needles.map((needle) => needle.secret),
+      variants: needles.map((needle) => needle.variant),
+      lengths: Uint32Array.from(needles, (needle) => needle.bytes.length),
+      risks,
+    };
+  }
+
+  /** Puts a new late group in force; a large one is frozen. The old one's automaton lives on in the streams that use it. */
+  private publish(needles: OwnedNeedle[], group: Group): void {
+    this.late?.set.release();
+    if (needles.length > this.context.limits.inlineBuildNeedles) {
+      this.frozen.push(group);
+      this.late = undefined;
+      this.lateNeedles = needles;
+      this.wipeLate();
+    } else {
+      this.late = group;
+      this.lateNeedles = needles;
+    }
+  }
+
+  private wipeLate(): void {
+    for (const needle of this.lateNeedles) needle.bytes.fill(0);
+    this.lateNeedles = [];
+  }
+
+  private expand(inputs: readonly SecretInput[]): { needles: OwnedNeedle[]; reports: SecretReport[] } {
+    const needles: OwnedNeedle[] = [];
+    const reports: SecretReport[] = [];
+    for (const [index, input] of inputs.entries()) {
+      const name = checkName(input, index);
+      const value = copyValue(input, name, this.context.limits.maxSecretBytes);
+      const expired = input.expiresAt !== undefined && Number(input.expiresAt) <= Date.now();
+      const expansion = expired
+        ? { needles: [], refused: "it has expired", notes: [] }
+        : expandSecret(value, { ...this.context.salience, maxLeaves: this.context.limits.maxLeaves });
+      const fingerprint = this.context.fingerprint(value);
+      value.fill(0);
+      if (expansion.refused !== undefined) {
+        reports.push({ kind: "refused", name, reason: expansion.refused });
+        continue;
+      }
+      const twin = this.names.get(fingerprint);
+      if (twin !== undefined) {
+        reports.push({ kind: "duplicate", name, reason: `it has the same value as ${twin}` });
+        for (const needle of expansion.needles) needle.bytes.fill(0);
+        continue;
+      }
+      this.names.set(fingerprint, name);
+      if (expansion.token !== undefined) reports.push({ kind: "token", name, reason: expansion.token });
+      const secret: SecretMeta = { name, fingerprint };
+      for (const needle of expansion.needles) needles.push({ ...needle, secret });
+    }
+    return { needles, reports };
+  }
+}
+
+/** Lays needles back to back. */
+function tableOf(needles: readonly Needle[]): NeedleTable {
+  const offsets = new Uint32Array(needles.length + 1);
+  needles.forEach((needle, i) => (offsets[i + 1] = offsets[i]! + needle.bytes.length));
+  const bytes = Buffer.allocUnsafeSlow(offsets[needles.length]!);
+  needles.forEach((needle, i) => bytes.set(needle.bytes, offsets[i]));
+  return { bytes, offsets, flags: Uint8Array.from(needles, (needle) => needle.flags) };
+}
+
+function checkName(input: SecretInput, index: number): string {
+  if (input === null || typeof input !== "object") throw new LogveilError("LV_USAGE", `secret ${index + 1}: expected an object with name and value`);
+  if (typeof input.name !== "string" || input.name.trim() === "") throw new LogveilError("LV_USAGE", `secret ${index + 1}: name must be a non-empty string`);
+  return input.name;
+}
+
+function copyValue(input: SecretInput, name: string, maxBytes: number): Buffer {
+  const { value } = input;
+  if (typeof value !== "string" && !(value instanceof Uint8Array)) {
+    throw new LogveilError("LV_USAGE", `secret ${name}: value must be a string or a Uint8Array`, { facts: { name } });
+  }
+  const copy = typeof value === "string" ? Buffer.from(value) : Buffer.from(value);
+  if (copy.length > maxBytes) {
+    throw new LogveilError("LV_SECRET_TOO_LONG", `secret ${name}: ${copy.length} bytes; at most ${maxBytes} are accepted (limits.maxSecretBytes)`, {
+      facts: { name, bytes: copy.length, maxBytes },
+    });
+  }
+  return copy;
+}
