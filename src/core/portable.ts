@@ -103,7 +103,7 @@ class SetScanner {
 }
 
 class PortableStream implements MatcherStream {
-  rows = new Uint32Array(64 * ROW_SIZE);
+  rows: Uint32Array = new Uint32Array(64 * ROW_SIZE);
   readonly head = new Uint32Array(HEAD_SIZE);
   private readonly found: Rows;
   private readonly scanners: SetScanner[];

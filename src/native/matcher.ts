@@ -32,7 +32,7 @@ export interface Addon {
 }
 
 class NativeStream implements MatcherStream {
-  rows = new Uint32Array(64 * ROW_SIZE);
+  rows: Uint32Array = new Uint32Array(64 * ROW_SIZE);
   readonly head = new Uint32Array(HEAD_SIZE);
 
   constructor(private readonly handle: StreamHandle) {}

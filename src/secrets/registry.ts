@@ -9,7 +9,7 @@ import type { Limits } from "../limits.js";
 import { type MaskFamilies, type MaskRisks, maskRisks } from "../core/mask.js";
 import type { MatcherFactory, NeedleSet, NeedleTable } from "../core/matcher.js";
 import type { SecretInput, SecretReport } from "../types.js";
-import { expandSecret, type Needle } from "./expand.js";
+import { type Expansion, expandSecret, type Needle } from "./expand.js";
 import type { SalienceOptions } from "./salience.js";
 
 export interface SecretMeta {
@@ -128,8 +128,8 @@ export class SecretStore {
       const name = checkName(input, index);
       const value = copyValue(input, name, this.context.limits.maxSecretBytes);
       const expired = input.expiresAt !== undefined && Number(input.expiresAt) <= Date.now();
-      const expansion = expired
-        ? { needles: [], refused: "it has expired", notes: [] }
+      const expansion: Expansion = expired
+        ? { needles: [], refused: "it has expired" }
         : expandSecret(value, { ...this.context.salience, maxLeaves: this.context.limits.maxLeaves });
       const fingerprint = this.context.fingerprint(value);
       value.fill(0);

@@ -1,0 +1,92 @@
+/** Keyed fingerprints: tell two secrets apart in findings without giving either away. BLAKE3 in keyed mode, 40 bits, base32. */
+import { randomBytes } from "node:crypto";
+import { closeSync, linkSync, mkdirSync, openSync, readFileSync, unlinkSync, writeSync } from "node:fs";
+import { createRequire } from "node:module";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { blake3 } from "@noble/hashes/blake3.js";
+import { LogveilError } from "../errors.js";
+
+/** Length of a fingerprint key in bytes. */
+export const KEY_BYTES = 32;
+const FINGERPRINT_BYTES = 5;
+const BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+type KeyedHash = (key: Uint8Array, value: Uint8Array) => Uint8Array;
+
+/** The same in plain JavaScript: what a bundle without addons uses. */
+export const portableHash: KeyedHash = (key, value) => blake3(value, { key });
+
+/** The native hash, or undefined where its addon cannot be loaded. Loaded at run time so that bundlers do not meet the addon. */
+export function nativeHash(): KeyedHash | undefined {
+  const base: string | undefined = import.meta.url;
+  if (base === undefined || base === "") return undefined;
+  try {
+    const { Blake3Hasher } = createRequire(base)("@napi-rs/blake-hash") as typeof import("@napi-rs/blake-hash");
+    return (key, value) => Blake3Hasher.newKeyed(Buffer.from(key)).update(Buffer.from(value)).digestBuffer();
+  } catch {
+    return undefined;
+  }
+}
+
+/** A function from a secret to its fingerprint of 8 base32 characters (RFC 4648 §6). Throws `LV_KEY_LENGTH` unless `key` has 32 bytes. */
+export function fingerprinter(key: Uint8Array, hash: KeyedHash = nativeHash() ?? portableHash): (value: Uint8Array) => string {
+  // Checked here and not by the binding: that one aborts the whole process.
+  if (!(key instanceof Uint8Array) || key.length !== KEY_BYTES) {
+    throw new LogveilError("LV_KEY_LENGTH", `a fingerprint key must be ${KEY_BYTES} bytes long`, { facts: { bytes: key?.length } });
+  }
+  const own = Uint8Array.from(key);
+  return (value) => base32(hash(own, value).subarray(0, FINGERPRINT_BYTES));
+}
+
+function base32(bytes: Uint8Array): string {
+  let bits = 0n;
+  for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
+  return Array.from({ length: 8 }, (_, i) => BASE32[Number((bits >> BigInt(35 - 5 * i)) & 31n)]).join("");
+}
+
+/**
+ * The key of this installation, made on first use: `fingerprint.key` in `directory`, by default `$XDG_STATE_HOME/logveil` or `~/.local/state/logveil`.
+ * Readable by its owner only. Throws `LV_KEY_LENGTH` for a damaged file, `LV_IO` where it can be neither read nor made.
+ */
+export function installationKey(directory = join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "logveil")): Buffer {
+  const file = join(directory, "fingerprint.key");
+  try {
+    return readKey(file) ?? makeKey(directory, file);
+  } catch (error) {
+    if (error instanceof LogveilError) throw error;
+    throw new LogveilError("LV_IO", `${file}: cannot keep the fingerprint key there (${(error as NodeJS.ErrnoException).code}); set XDG_STATE_HOME to a writable folder`, { cause: error });
+  }
+}
+
+function readKey(file: string): Buffer | undefined {
+  let key: Buffer;
+  try {
+    key = readFileSync(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  if (key.length !== KEY_BYTES) throw new LogveilError("LV_KEY_LENGTH", `${file}: expected ${KEY_BYTES} bytes, found ${key.length}; delete the file to have a new key made`);
+  return key;
+}
+
+/** Written beside and linked into place: two processes that start together agree on one key. */
+function makeKey(directory: string, file: string): Buffer {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const temporary = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
+  const descriptor = openSync(temporary, "wx", 0o600);
+  try {
+    writeSync(descriptor, randomBytes(KEY_BYTES));
+  } finally {
+    closeSync(descriptor);
+  }
+  try {
+    linkSync(temporary, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    unlinkSync(temporary);
+  }
+  return readKey(file)!;
+}
