@@ -70,13 +70,12 @@ export class Automaton {
   /** Whether a needle's first (1) and last (2) byte is a word byte. */
   readonly edges: Uint8Array;
 
-  /** Builds from the needles of `table` listed in `order` (any order; equal needles collapse into the first listed). */
+  /** Builds from the needles of `table` listed in `order` (equal needles collapse into the one that masks most, the first of such). */
   constructor(table: NeedleTable, order: readonly number[]) {
     const { bytes, offsets, flags } = table;
     const at = (needle: number, index: number): number => bytes[offsets[needle]! + index]!;
     const size = (needle: number): number => offsets[needle + 1]! - offsets[needle]!;
-    const rank = new Map(order.map((needle, index) => [needle, index]));
-    const sorted = [...order].sort((a, b) => compare(bytes, offsets, a, b) || rank.get(a)! - rank.get(b)!);
+    const sorted = [...order].sort((a, b) => compare(bytes, offsets, a, b) || weakness(flags[a]!) - weakness(flags[b]!) || a - b);
 
     let nodes = 0;
     let previous = -1;
@@ -275,6 +274,11 @@ export class Automaton {
       }
     }
   }
+}
+
+/** Of equal needles the wrapped one finds all that an exact one does, and that one all that a token does. */
+function weakness(flags: number): number {
+  return flags & NEEDLE.WRAPPED ? 0 : flags & NEEDLE.TOKEN ? 2 : 1;
 }
 
 function compare(bytes: Uint8Array, offsets: Uint32Array, a: number, b: number): number {

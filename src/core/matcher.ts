@@ -40,7 +40,7 @@ export const ROW = Object.freeze({
   KEEP: 2,
   /** A raw token match with a side that is no boundary by itself; `sides` says which: 1 left, 2 right. Only complete if its neighbours are masked. */
   TOKEN: 3,
-  /** An unfinished match of 4+ bytes given up by idle, end or the gap limit. `needle` is one it could have become. */
+  /** An unfinished match of 4+ bytes given up by idle, end or the gap limit. `needle` is one it could have become; `sides` is 1 in the raw lane. */
   FRAGMENT: 4,
 });
 

@@ -74,7 +74,7 @@ export class RawLane {
   giveUp(end: number): void {
     this.settle(false);
     const depth = this.automaton.pendingDepth(this.state, 0, false);
-    if (depth >= FRAGMENT_BYTES) this.rows.add(ROW.FRAGMENT, this.set, this.automaton.needleBelow(this.state, depth), end - depth, end, 0);
+    if (depth >= FRAGMENT_BYTES) this.rows.add(ROW.FRAGMENT, this.set, this.automaton.needleBelow(this.state, depth), end - depth, end, 1);
   }
 
   private settle(wordFollows: boolean): void {

@@ -167,7 +167,7 @@ export class Redactor {
       const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? start + this.context.needleBytes(set, needle) : end;
       const cause: Cause = { set, needle, start, end: causeEnd, fragment: kind === ROW.FRAGMENT };
       if (kind === ROW.TOKEN) this.candidates.push({ cause, sides: rows[i + 5]! });
-      else this.mask(start, end, cause, kind === ROW.RAW, !replay || isNew!(set, needle));
+      else this.mask(start, end, cause, kind === ROW.RAW || (kind === ROW.FRAGMENT && rows[i + 5] === 1), !replay || isNew!(set, needle));
     }
     if (this.candidates.length > 0 && !replay) this.settle(this.released);
   }

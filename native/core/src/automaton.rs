@@ -1,0 +1,432 @@
+//! The Aho-Corasick automaton: built once from needles, immutable, linear time whatever the text. It knows nothing of lanes or streams.
+//!
+//! Every needle has 4 bytes or more, so the trie starts at depth 4, reached through a table of 4-byte prefixes. A state above that depth
+//! ("shallow") is just the last three bytes and how many of them begin a needle. Nodes are numbered in depth-first order over the sorted
+//! needles, so a first child is always `node + 1` and a node costs two bytes; everything else stands in sparse tables, since few nodes need it:
+//! random needles share few prefixes and their suffixes rarely begin another needle.
+
+use crate::grams::GramTable;
+use crate::secret_buf::SecretBuf;
+use crate::set::{TOKEN, WRAPPED};
+use crate::sparse::Sparse;
+
+/// Flags in the high byte of a node; the low byte is its label.
+const CHILD: u16 = 1 << 8;
+const SIBLING: u16 = 2 << 8;
+const OUT: u16 = 4 << 8;
+const FAIL: u16 = 8 << 8;
+const WRAPPED_BELOW: u16 = 16 << 8;
+
+/// Bits of the short-prefix tables: some needle begins so; some wrapped needle does.
+pub const PREFIX: u8 = 1;
+pub const PREFIX_WRAPPED: u8 = 2;
+
+pub const NONE: u32 = u32::MAX;
+
+/// A matching state. `node` is `NONE` while `depth` is below 4; `tail` holds the last three bytes, newest lowest.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    pub node: u32,
+    pub depth: u32,
+    pub tail: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { node: NONE, depth: 0, tail: 0 }
+    }
+}
+
+/// A needle that ends at a node, and the next shorter one on the failure chain.
+#[derive(Clone, Copy)]
+struct End {
+    needle: u32,
+    next: u32,
+}
+
+pub struct Automaton {
+    nodes: SecretBuf<u16>,
+    siblings: Sparse<u32>,
+    fails: Sparse<(u32, u32)>,
+    ends: Sparse<End>,
+    pub grams: GramTable,
+    threes: GramTable,
+    twos: SecretBuf<u8>,
+    ones: [u8; 256],
+    lengths: Vec<u32>,
+    needle_flags: Vec<u8>,
+    edges: Vec<u8>,
+}
+
+pub fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Of equal needles the wrapped one finds all that an exact one does, and that one all that a token does.
+fn weakness(flags: u8) -> u8 {
+    match flags {
+        WRAPPED => 0,
+        TOKEN => 2,
+        _ => 1,
+    }
+}
+
+impl Automaton {
+    /// Builds from the needles listed in `order`; equal needles collapse into the one that masks most, the first of such.
+    pub fn new(needle: &impl Fn(u32) -> (usize, usize), bytes: &[u8], flags: &[u8], order: &[u32]) -> Self {
+        let slice = |id: u32| {
+            let (start, end) = needle(id);
+            &bytes[start..end]
+        };
+        let mut sorted = order.to_vec();
+        sorted.sort_by(|&a, &b| slice(a).cmp(slice(b)).then(weakness(flags[a as usize]).cmp(&weakness(flags[b as usize]))));
+        let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(x, y)| x == y).count();
+        let mut count = 0;
+        let mut shared = Vec::with_capacity(sorted.len());
+        for (i, &id) in sorted.iter().enumerate() {
+            let length = slice(id).len();
+            let prefix = if i == 0 { 0 } else { common(slice(sorted[i - 1]), slice(id)) };
+            count += if prefix < 4 { length - 3 } else { length - prefix };
+            shared.push(prefix);
+        }
+
+        let mut build = Builder {
+            nodes: SecretBuf::zeroed(count + 1),
+            siblings: Vec::new(),
+            own: Vec::new(),
+            tails: SecretBuf::zeroed(count),
+            levels: Vec::new(),
+            next: 0,
+        };
+        let mut grams = GramTable::new(sorted.len());
+        let mut threes = GramTable::new(sorted.len());
+        let mut twos = SecretBuf::<u8>::zeroed(1 << 16);
+        let mut ones = [0u8; 256];
+
+        // 1. The trie. path[d] is the node at depth d of the needle before, last_child[d] the newest child of path[d].
+        let mut path: Vec<u32> = vec![NONE; 5];
+        let mut last_child: Vec<u32> = vec![NONE; 5];
+        for (&id, &prefix) in sorted.iter().zip(&shared) {
+            let text = slice(id);
+            let wrapped = flags[id as usize] & WRAPPED != 0;
+            let bits = if wrapped { PREFIX | PREFIX_WRAPPED } else { PREFIX };
+            let three = u32::from(text[0]) << 16 | u32::from(text[1]) << 8 | u32::from(text[2]);
+            ones[text[0] as usize] |= bits;
+            twos[(three >> 8) as usize] |= bits;
+            threes.set(three, threes.get(three).unwrap_or(0) | u32::from(bits));
+            path.resize(path.len().max(text.len() + 1), NONE);
+            last_child.resize(path.len(), NONE);
+            let mut depth = prefix;
+            if depth < 4 {
+                depth = 4;
+                path[4] = build.next;
+                grams.set(u32::from_le_bytes([text[0], text[1], text[2], text[3]]), build.next);
+                build.tails[build.next as usize] = u32::from(text[1]) << 16 | u32::from(text[2]) << 8 | u32::from(text[3]);
+                build.add(text[3], 4);
+            } else if depth < text.len() && build.nodes[path[depth] as usize] & CHILD != 0 {
+                build.siblings.push((last_child[depth], build.next));
+            }
+            while depth < text.len() {
+                build.nodes[path[depth] as usize] |= CHILD;
+                last_child[depth] = build.next;
+                depth += 1;
+                path[depth] = build.next;
+                build.add(text[depth - 1], depth);
+            }
+            if wrapped {
+                for &node in &path[4..text.len()] {
+                    build.nodes[node as usize] |= WRAPPED_BELOW;
+                }
+            }
+            let end = path[text.len()];
+            if build.own.last().is_none_or(|&(node, _)| node != end) {
+                build.own.push((end, id));
+            }
+        }
+        build.siblings.sort_unstable();
+        for &(node, _) in &build.siblings {
+            build.nodes[node as usize] |= SIBLING;
+        }
+        let siblings = Sparse::new(count, build.siblings.iter().copied());
+
+        let mut automaton = Self {
+            nodes: SecretBuf::zeroed(0),
+            siblings,
+            fails: Sparse::new(0, std::iter::empty()),
+            ends: Sparse::new(0, std::iter::empty()),
+            grams,
+            threes,
+            twos,
+            ones,
+            lengths: (0..flags.len() as u32).map(|id| slice(id).len() as u32).collect(),
+            needle_flags: flags.to_vec(),
+            edges: (0..flags.len() as u32).map(|id| u8::from(is_word(slice(id)[0])) | u8::from(is_word(slice(id)[slice(id).len() - 1])) << 1).collect(),
+        };
+        automaton.link(build, count);
+        automaton
+    }
+
+    /// 2. Failure links and the chains of ends, by depth: those of shorter prefixes are known by then.
+    fn link(&mut self, build: Builder, count: usize) {
+        let Builder { nodes, own, mut tails, levels, .. } = build;
+        self.nodes = nodes;
+        let mut parents = vec![NONE; count];
+        for node in 0..count as u32 {
+            if self.nodes[node as usize] & CHILD != 0 {
+                let mut child = Some(node + 1);
+                while let Some(id) = child {
+                    parents[id as usize] = node;
+                    child = self.sibling(id);
+                }
+            }
+        }
+        let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
+        let mut owner = vec![NONE; count];
+        for &(node, id) in &own {
+            owner[node as usize] = id;
+        }
+        // Nearest node with an end on the failure chain of each node, itself excluded.
+        let mut chain = vec![NONE; count];
+        for level in &levels {
+            for &node in level {
+                let label = self.nodes[node as usize] as u8;
+                let parent = parents[node as usize];
+                if parent == NONE {
+                    continue;
+                }
+                let tail = tails[parent as usize];
+                tails[node as usize] = (tail << 8 | u32::from(label)) & 0xff_ffff;
+                let (fail, depth) = fails[parent as usize];
+                let mut state = if fail == NONE { State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail } } else { State { node: fail, depth, tail } };
+                self.step_with(&mut state, label, |node| fails[node as usize]);
+                if state.node != NONE {
+                    fails[node as usize] = (state.node, state.depth);
+                    let fail = state.node as usize;
+                    chain[node as usize] = if owner[fail] != NONE { state.node } else { chain[fail] };
+                }
+            }
+        }
+        for node in 0..count {
+            if fails[node].0 != NONE {
+                self.nodes[node] |= FAIL;
+            }
+            if owner[node] != NONE || chain[node] != NONE {
+                self.nodes[node] |= OUT;
+            }
+        }
+        let indexed = |node: usize| node as u32;
+        self.fails = Sparse::new(count, fails.iter().enumerate().filter(|(_, fail)| fail.0 != NONE).map(|(node, &fail)| (indexed(node), fail)));
+        self.ends = Sparse::new(
+            count,
+            (0..count).filter(|&node| owner[node] != NONE || chain[node] != NONE).map(|node| (indexed(node), End { needle: owner[node], next: chain[node] })),
+        );
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.nodes.bytes()
+            + self.siblings.bytes()
+            + self.fails.bytes()
+            + self.ends.bytes()
+            + self.grams.bytes()
+            + self.threes.bytes()
+            + self.twos.bytes()
+            + self.lengths.len() * 6
+            + size_of::<Self>()
+    }
+
+    pub fn locked_bytes(&self) -> usize {
+        self.nodes.locked_bytes() + self.grams.locked_bytes() + self.threes.locked_bytes() + self.twos.locked_bytes()
+    }
+
+    #[inline]
+    fn sibling(&self, node: u32) -> Option<u32> {
+        if self.nodes[node as usize] & SIBLING == 0 { None } else { self.siblings.get(node) }
+    }
+
+    #[inline]
+    fn child(&self, node: u32, byte: u8) -> Option<u32> {
+        if self.nodes[node as usize] & CHILD == 0 {
+            return None;
+        }
+        let mut child = node + 1;
+        while self.nodes[child as usize] as u8 != byte {
+            child = self.sibling(child)?;
+        }
+        Some(child)
+    }
+
+    /// Node and depth of the longest proper suffix of 4+ bytes that begins a needle.
+    #[inline]
+    fn fail(&self, node: u32) -> Option<(u32, u32)> {
+        if self.nodes[node as usize] & FAIL == 0 { None } else { self.fails.get(node) }
+    }
+
+    /// Moves `state` over one byte.
+    #[inline]
+    pub fn step(&self, state: &mut State, byte: u8) {
+        self.step_with(state, byte, |node| self.fail(node).unwrap_or((NONE, 0)));
+    }
+
+    #[inline]
+    fn step_with(&self, state: &mut State, byte: u8, fail: impl Fn(u32) -> (u32, u32)) {
+        while state.node != NONE {
+            if let Some(child) = self.child(state.node, byte) {
+                state.node = child;
+                state.depth += 1;
+                state.tail = (state.tail << 8 | u32::from(byte)) & 0xff_ffff;
+                return;
+            }
+            (state.node, state.depth) = fail(state.node);
+            if state.node == NONE {
+                state.depth = self.shallow_depth(state.tail, 3, PREFIX);
+            }
+        }
+        self.step_shallow(state, byte);
+    }
+
+    fn step_shallow(&self, state: &mut State, byte: u8) {
+        let tail = state.tail;
+        state.tail = (tail << 8 | u32::from(byte)) & 0xff_ffff;
+        if state.depth == 3 {
+            let gram = (tail >> 16) | (tail & 0xff00) | (tail & 0xff) << 16 | u32::from(byte) << 24;
+            if self.grams.maybe(gram) && let Some(node) = self.grams.get(gram) {
+                state.node = node;
+                state.depth = 4;
+                return;
+            }
+        }
+        state.depth = self.shallow_depth(state.tail, (state.depth + 1).min(3), PREFIX);
+    }
+
+    /// Longest suffix of `tail`, of at most `limit` (0–3) bytes, that begins a needle.
+    #[inline]
+    pub fn shallow_depth(&self, tail: u32, limit: u32, want: u8) -> u32 {
+        if limit >= 3 && self.threes.maybe(tail) && self.threes.get(tail).unwrap_or(0) as u8 & want != 0 {
+            3
+        } else if limit >= 2 && self.twos[(tail & 0xffff) as usize] & want != 0 {
+            2
+        } else {
+            u32::from(limit >= 1 && self.ones[(tail & 0xff) as usize] & want != 0)
+        }
+    }
+
+    /// Shortens `state` to the longest needle prefix of at most `limit` bytes.
+    pub fn clip(&self, state: &mut State, limit: u64) {
+        while u64::from(state.depth) > limit {
+            let fail = if state.node == NONE { None } else { self.fail(state.node) };
+            if let Some((node, depth)) = fail {
+                (state.node, state.depth) = (node, depth);
+            } else {
+                state.node = NONE;
+                state.depth = self.shallow_depth(state.tail, limit.min(3) as u32, PREFIX);
+            }
+        }
+    }
+
+    /// Length of the longest suffix at `state`, longer than `above`, that is a *proper* prefix of a needle (of a wrapped one); 0 if none.
+    pub fn pending_depth(&self, state: &State, above: u64, wrapped: bool) -> u32 {
+        let want = if wrapped { WRAPPED_BELOW } else { CHILD };
+        let mut at = (state.node, state.depth);
+        while at.0 != NONE {
+            if u64::from(at.1) <= above {
+                return 0;
+            }
+            if self.nodes[at.0 as usize] & want != 0 {
+                return at.1;
+            }
+            at = self.fail(at.0).unwrap_or((NONE, 0));
+        }
+        let limit = if state.node == NONE { state.depth } else { 3 };
+        let depth = self.shallow_depth(state.tail, limit, if wrapped { PREFIX_WRAPPED } else { PREFIX });
+        if u64::from(depth) > above { depth } else { 0 }
+    }
+
+    /// A needle that the pending prefix of `depth` (4 or more) bytes at `state` can become.
+    pub fn needle_below(&self, state: &State, depth: u32) -> u32 {
+        let mut at = (state.node, state.depth);
+        while at.1 != depth {
+            match self.fail(at.0) {
+                Some(fail) => at = fail,
+                None => break,
+            }
+        }
+        let mut node = at.0;
+        if self.nodes[node as usize] & CHILD != 0 {
+            node += 1;
+        }
+        loop {
+            if let Some(needle) = self.own(node) {
+                return needle;
+            }
+            node += 1;
+        }
+    }
+
+    fn own(&self, node: u32) -> Option<u32> {
+        if self.nodes[node as usize] & OUT == 0 {
+            return None;
+        }
+        self.ends.get(node).map(|end| end.needle).filter(|&needle| needle != NONE)
+    }
+
+    #[inline]
+    pub fn has_end(&self, node: u32) -> bool {
+        self.nodes[node as usize] & OUT != 0
+    }
+
+    /// Needles that end at `node`, longest first, with their lengths.
+    pub fn ends_at(&self, node: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let mut at = node;
+        std::iter::from_fn(move || {
+            while at != NONE {
+                let end = self.ends.get(at)?;
+                at = end.next;
+                if end.needle != NONE {
+                    return Some((end.needle, self.lengths[end.needle as usize]));
+                }
+            }
+            None
+        })
+    }
+
+    pub fn is_token(&self, needle: u32) -> bool {
+        self.needle_flags[needle as usize] & TOKEN != 0
+    }
+
+    pub fn is_wrapped(&self, needle: u32) -> bool {
+        self.needle_flags[needle as usize] & WRAPPED != 0
+    }
+
+    /// Whether a needle's first (1) and last (2) byte is a word byte.
+    pub fn edges(&self, needle: u32) -> u8 {
+        self.edges[needle as usize]
+    }
+
+    pub fn begins(&self, byte: u8) -> bool {
+        self.ones[byte as usize] != 0
+    }
+}
+
+/// The trie while it grows.
+struct Builder {
+    nodes: SecretBuf<u16>,
+    /// Node and its next sibling.
+    siblings: Vec<(u32, u32)>,
+    /// Node and the needle that ends there, in order of nodes.
+    own: Vec<(u32, u32)>,
+    /// Last three bytes of the path to each node.
+    tails: SecretBuf<u32>,
+    levels: Vec<Vec<u32>>,
+    next: u32,
+}
+
+impl Builder {
+    fn add(&mut self, label: u8, depth: usize) {
+        self.nodes[self.next as usize] |= u16::from(label);
+        if self.levels.len() <= depth {
+            self.levels.resize_with(depth + 1, Vec::new);
+        }
+        self.levels[depth].push(self.next);
+        self.next += 1;
+    }
+}

@@ -1,0 +1,18 @@
+//! The matcher of logveil. Read `stream.rs` first (what one chunk goes through), then `automaton.rs`; the words are defined in
+//! `src/core/README.md` of the package. No I/O, no JavaScript, no knowledge of secrets beyond their needles.
+
+mod automaton;
+mod grams;
+mod lane;
+mod projection;
+mod raw;
+mod rows;
+mod secret_buf;
+mod set;
+mod sparse;
+mod stream;
+
+pub use rows::{ROW_SIZE, RowKind};
+pub use secret_buf::SecretBuf;
+pub use set::{BuildError, NeedleSet, SPACED, TOKEN, WRAPPED};
+pub use stream::{Head, Stream};
