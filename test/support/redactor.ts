@@ -14,22 +14,24 @@ export interface Run {
   readonly findings: RedactorFinding[];
 }
 
-export function redactorOver(factory: MatcherFactory, needles: readonly OracleNeedle[], mask: string, found: (finding: RedactorFinding) => void, maxGapBytes = 65536): Redactor {
+export function redactorOver(factory: MatcherFactory, needles: readonly OracleNeedle[], mask: string, found: (finding: RedactorFinding) => void, maxGapBytes = 65536, set = factory.build(tableOf(needles))): Redactor {
   if (needles.some(({ bytes }) => bytes.length < MIN_NEEDLE_BYTES)) throw new Error("test needle too short");
   const plan = mask.length === 1 ? ({ kind: "fill", byte: mask.charCodeAt(0) } as const) : ({ kind: "text", bytes: Buffer.from(mask) } as const);
   return new Redactor(
     { factory, maxGapBytes, exposureWindowBytes: 64, needleBytes: (_, needle) => needles[needle]!.bytes.length, mask: () => plan, found },
-    [factory.build(tableOf(needles))],
+    [set],
   );
 }
 
 /** Runs `chunks` to the end. Pieces are copied at once: they may be views. */
 export function run(factory: MatcherFactory, needles: readonly OracleNeedle[], chunks: readonly Buffer[], mask = "<M>", maxGapBytes?: number): Run {
   const findings: RedactorFinding[] = [];
-  const redactor = redactorOver(factory, needles, mask, (finding) => findings.push(finding), maxGapBytes);
+  const set = factory.build(tableOf(needles));
+  const redactor = redactorOver(factory, needles, mask, (finding) => findings.push(finding), maxGapBytes, set);
   const out: Buffer[] = [];
   for (const chunk of chunks) out.push(...redactor.push(Buffer.from(chunk)).map((piece) => Buffer.from(piece)));
   out.push(...redactor.end().map((piece) => Buffer.from(piece)));
+  set.release();
   return { output: Buffer.concat(out), findings };
 }
 

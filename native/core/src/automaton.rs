@@ -51,7 +51,8 @@ pub struct Automaton {
     ends: Sparse<End>,
     pub grams: GramTable,
     threes: GramTable,
-    twos: SecretBuf<u8>,
+    /// By the last two bytes: on the heap, since two bytes of a secret tell nothing and a mapping more per set would count.
+    twos: Box<[u8]>,
     ones: [u8; 256],
     lengths: Vec<u32>,
     needle_flags: Vec<u8>,
@@ -100,7 +101,7 @@ impl Automaton {
         };
         let mut grams = GramTable::new(sorted.len());
         let mut threes = GramTable::new(sorted.len());
-        let mut twos = SecretBuf::<u8>::zeroed(1 << 16);
+        let mut twos = vec![0u8; 1 << 16].into_boxed_slice();
         let mut ones = [0u8; 256];
 
         // 1. The trie. path[d] is the node at depth d of the needle before, last_child[d] the newest child of path[d].
@@ -229,13 +230,13 @@ impl Automaton {
             + self.ends.bytes()
             + self.grams.bytes()
             + self.threes.bytes()
-            + self.twos.bytes()
+            + self.twos.len()
             + self.lengths.len() * 6
             + size_of::<Self>()
     }
 
     pub fn locked_bytes(&self) -> usize {
-        self.nodes.locked_bytes() + self.grams.locked_bytes() + self.threes.locked_bytes() + self.twos.locked_bytes()
+        self.nodes.locked_bytes() + self.grams.locked_bytes() + self.threes.locked_bytes()
     }
 
     #[inline]

@@ -2,15 +2,14 @@
 
 use crate::secret_buf::SecretBuf;
 
-const EMPTY: u32 = u32::MAX;
 const MIX: u32 = 0x9e37_79b1;
 
+/// Everything lies in one buffer, since each one is a mapping and a process may have only so many: filter words, then slots of key and
+/// value, the value stored plus one so that zeroed memory means empty.
 pub struct GramTable {
-    filter: SecretBuf<u32>,
+    words: SecretBuf<u32>,
+    filter_words: usize,
     filter_shift: u32,
-    keys: SecretBuf<u32>,
-    /// Stored plus one, so that zeroed memory means empty.
-    values: SecretBuf<u32>,
     shift: u32,
 }
 
@@ -19,53 +18,58 @@ impl GramTable {
         // Half full at most; 32 filter bits per slot keep false alarms near 3 %.
         let bits = (usize::BITS - (count * 2).max(16).leading_zeros()).min(30);
         let filter_bits = (bits + 4).min(26);
-        Self {
-            filter: SecretBuf::zeroed(1 << (filter_bits - 5)),
-            filter_shift: 32 - filter_bits,
-            keys: SecretBuf::zeroed(1 << bits),
-            values: SecretBuf::zeroed(1 << bits),
-            shift: 32 - bits,
-        }
+        let filter_words = 1 << (filter_bits - 5);
+        Self { words: SecretBuf::zeroed(filter_words + (2 << bits)), filter_words, filter_shift: 32 - filter_bits, shift: 32 - bits }
     }
 
     /// Whether `gram` may be in the table: no false negatives.
     #[inline(always)]
     pub fn maybe(&self, gram: u32) -> bool {
         let bit = gram.wrapping_mul(MIX) >> self.filter_shift;
-        self.filter[(bit >> 5) as usize] & (1 << (bit & 31)) != 0
+        self.words[(bit >> 5) as usize] & (1 << (bit & 31)) != 0
+    }
+
+    /// Where the slot of `hash` lies in `words`.
+    #[inline]
+    fn slot(&self, hash: u32) -> usize {
+        self.filter_words + 2 * (hash >> self.shift) as usize
+    }
+
+    #[inline]
+    fn next(&self, slot: usize) -> usize {
+        if slot + 2 == self.words.len() { self.filter_words } else { slot + 2 }
     }
 
     #[inline]
     pub fn get(&self, gram: u32) -> Option<u32> {
-        let mask = self.keys.len() - 1;
-        let mut slot = (gram.wrapping_mul(MIX) >> self.shift) as usize;
+        let mut slot = self.slot(gram.wrapping_mul(MIX));
         loop {
-            match self.values[slot].wrapping_sub(1) {
-                EMPTY => return None,
-                value if self.keys[slot] == gram => return Some(value),
-                _ => slot = (slot + 1) & mask,
+            match self.words[slot + 1] {
+                0 => return None,
+                value if self.words[slot] == gram => return Some(value - 1),
+                _ => slot = self.next(slot),
             }
         }
     }
 
+    /// Sets the value, below 2^32 - 1, of `gram`.
     pub fn set(&mut self, gram: u32, value: u32) {
         let hash = gram.wrapping_mul(MIX);
-        let mask = self.keys.len() - 1;
-        let mut slot = (hash >> self.shift) as usize;
-        while self.values[slot] != 0 && self.keys[slot] != gram {
-            slot = (slot + 1) & mask;
+        let mut slot = self.slot(hash);
+        while self.words[slot + 1] != 0 && self.words[slot] != gram {
+            slot = self.next(slot);
         }
-        self.keys[slot] = gram;
-        self.values[slot] = value + 1;
+        self.words[slot] = gram;
+        self.words[slot + 1] = value + 1;
         let bit = hash >> self.filter_shift;
-        self.filter[(bit >> 5) as usize] |= 1 << (bit & 31);
+        self.words[(bit >> 5) as usize] |= 1 << (bit & 31);
     }
 
     pub fn bytes(&self) -> usize {
-        self.filter.bytes() + self.keys.bytes() + self.values.bytes()
+        self.words.bytes()
     }
 
     pub fn locked_bytes(&self) -> usize {
-        self.filter.locked_bytes() + self.keys.locked_bytes() + self.values.locked_bytes()
+        self.words.locked_bytes()
     }
 }

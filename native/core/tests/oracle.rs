@@ -1,0 +1,423 @@
+//! The matcher against a naive reading of `src/core/README.md`: quadratic, no automata, no cleverness. Random small cases over tiny alphabets,
+//! every chunking of short inputs, byte-at-a-time always among them. What is compared: masked bytes, bytes matched by the raw lane (they are not
+//! kept), and what must stay back after every chunk.
+
+use std::sync::Arc;
+
+use logveil_core::{NeedleSet, ROW_SIZE, RowKind, SPACED, SecretBuf, Stream, TOKEN, WRAPPED};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Needle {
+    bytes: Vec<u8>,
+    flags: u8,
+}
+
+fn needle(bytes: &str, flags: u8) -> Needle {
+    Needle { bytes: bytes.into(), flags }
+}
+
+/// What a run of the stream leaves behind, byte by byte of the input.
+#[derive(Debug, PartialEq)]
+struct Marks {
+    masked: Vec<bool>,
+    raw: Vec<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Text,
+    Newline,
+    Backspace,
+    Sequence,
+    Str,
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------- the oracle
+
+/// The kinds of all bytes, by the table of the README.
+fn kinds(input: &[u8]) -> Vec<Kind> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum At {
+        Ground,
+        Esc,
+        Middle,
+        Csi,
+        Str,
+        StrEsc,
+    }
+    let mut state = At::Ground;
+    let mut out = Vec::new();
+    for &byte in input {
+        // An ESC inside a string ends it unless a backslash follows; either way it was classified as part of the string.
+        let inside = if state == At::StrEsc && byte != b'\\' { At::Esc } else { state };
+        let (kind, next) = match (inside, byte) {
+            (At::Str, 7 | 0x18 | 0x1a) | (At::StrEsc, _) => (Kind::Str, At::Ground),
+            (At::Str, 0x1b) => (Kind::Str, At::StrEsc),
+            (_, b'\n' | b'\r') => (Kind::Newline, At::Ground),
+            (At::Str, _) => (Kind::Str, At::Str),
+            (_, 0x1b) => (Kind::Sequence, At::Esc),
+            (At::Esc, b'[') => (Kind::Sequence, At::Csi),
+            (At::Esc, b']' | b'P' | b'X' | b'^' | b'_') => (Kind::Str, At::Str),
+            (At::Esc | At::Middle, 0x20..=0x2f) => (Kind::Sequence, At::Middle),
+            (At::Esc | At::Middle, 0x30..=0x7e) => (Kind::Sequence, At::Ground),
+            (At::Csi, 0x20..=0x3f) => (Kind::Sequence, At::Csi),
+            (At::Csi, 0x40..=0x7e) => (Kind::Sequence, At::Ground),
+            (_, 8) => (Kind::Backspace, At::Ground),
+            _ => (Kind::Text, At::Ground),
+        };
+        out.push(kind);
+        state = next;
+    }
+    out
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn is_blank(byte: u8) -> bool {
+    b" \t\n\r\x0b\x0c".contains(&byte)
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+    sides: u32,
+    raw: bool,
+}
+
+/// Longest suffix of `seen`, of `least` bytes or more, that is a proper prefix of one of `wanted`: its length, or 0.
+fn unfinished(seen: &[(u8, usize)], wanted: &[&Needle], least: usize) -> usize {
+    (least.max(1)..=seen.len())
+        .rev()
+        .find(|&length| {
+            let tail = &seen[seen.len() - length..];
+            wanted.iter().any(|needle| needle.bytes.len() > length && tail.iter().zip(&needle.bytes).all(|(have, want)| have.0 == *want))
+        })
+        .unwrap_or(0)
+}
+
+/// The marks of the whole input after `end`, and what is held after each prefix of it.
+fn oracle(input: &[u8], needles: &[Needle]) -> (Marks, Vec<u64>) {
+    let kinds = kinds(input);
+    let mut spans: Vec<Span> = Vec::new();
+    let mut hold_starts: Vec<usize> = (0..=input.len()).collect();
+    for lane in ["raw", "visible", "unwrapped", "spaced"] {
+        let wanted: Vec<&Needle> =
+            needles.iter().filter(|needle| (lane == "spaced") == (needle.flags == SPACED) && (lane != "unwrapped" || needle.flags == WRAPPED)).collect();
+        let mut seen: Vec<(u8, usize)> = Vec::new();
+        let (mut can_pop, mut last_blank) = (false, false);
+        for (at, &byte) in input.iter().enumerate() {
+            let kind = kinds[at];
+            let mut deleted = false;
+            if lane != "raw" {
+                if kind == Kind::Backspace && can_pop && !(lane == "spaced" && last_blank) {
+                    seen.pop();
+                }
+                deleted = matches!(kind, Kind::Backspace | Kind::Sequence | Kind::Str)
+                    || (lane == "unwrapped" && kind == Kind::Newline)
+                    || (lane == "spaced" && is_blank(byte));
+            }
+            match kind {
+                Kind::Text => (can_pop, last_blank) = (true, is_blank(byte)),
+                Kind::Newline | Kind::Backspace => can_pop = false,
+                _ => {}
+            }
+            if !deleted {
+                seen.push((byte, at));
+                let mut ordinary = 0;
+                let mut token = 0;
+                for needle in &wanted {
+                    let length = needle.bytes.len();
+                    if seen.len() < length || !seen[seen.len() - length..].iter().zip(&needle.bytes).all(|(have, want)| have.0 == *want) {
+                        continue;
+                    }
+                    let start = seen[seen.len() - length].1;
+                    let cut = at + 1 - start > length;
+                    let whole_token = needle.flags == TOKEN && !cut;
+                    if whole_token && lane != "raw" {
+                        continue;
+                    }
+                    let glued = |edge: u8, next: Option<usize>| {
+                        is_word(edge) && next.is_some_and(|next| next < input.len() && is_word(input[next]) && kinds[next] != Kind::Sequence)
+                    };
+                    let sides = if whole_token {
+                        u32::from(glued(needle.bytes[0], start.checked_sub(1))) | u32::from(glued(needle.bytes[length - 1], Some(at + 1))) << 1
+                    } else {
+                        0
+                    };
+                    if whole_token {
+                        token = token.max(length);
+                    } else {
+                        ordinary = ordinary.max(length);
+                    }
+                    spans.push(Span { start, end: at + 1, sides, raw: lane == "raw" });
+                }
+                if token > ordinary {
+                    hold_starts[at + 1] = hold_starts[at + 1].min(at + 1 - token);
+                }
+            }
+            let mut hold = |seen: &[(u8, usize)]| {
+                let depth = unfinished(seen, &wanted, 1);
+                if depth > 0 {
+                    hold_starts[at + 1] = hold_starts[at + 1].min(seen[seen.len() - depth].1);
+                }
+            };
+            hold(&seen);
+            if lane != "raw" && can_pop && !(lane == "spaced" && last_blank) && !seen.is_empty() {
+                hold(&seen[..seen.len() - 1]);
+            }
+        }
+        let depth = unfinished(&seen, &wanted, 4);
+        if depth > 0 {
+            spans.push(Span { start: seen[seen.len() - depth].1, end: seen[seen.len() - 1].1 + 1, sides: 0, raw: lane == "raw" });
+        }
+    }
+    let holds = hold_starts.iter().enumerate().map(|(end, start)| (end - start) as u64).collect();
+    (marks(input.len(), &spans), holds)
+}
+
+/// Masks all firm spans, and tokens whose doubtful sides are masked by firm ones.
+fn marks(length: usize, spans: &[Span]) -> Marks {
+    let mut firm = vec![false; length];
+    for span in spans.iter().filter(|span| span.sides == 0) {
+        firm[span.start..span.end].fill(true);
+    }
+    let mut marks = Marks { masked: vec![false; length], raw: vec![false; length] };
+    for span in spans {
+        if (span.sides & 1 != 0 && !firm[span.start - 1]) || (span.sides & 2 != 0 && !firm[span.end]) {
+            continue;
+        }
+        marks.masked[span.start..span.end].fill(true);
+        if span.raw {
+            marks.raw[span.start..span.end].fill(true);
+        }
+    }
+    marks
+}
+
+// ---------------------------------------------------------------------------------------------------------------------------- the matcher
+
+fn build(needles: &[Needle]) -> Arc<NeedleSet> {
+    let bytes: Vec<u8> = needles.iter().flat_map(|needle| needle.bytes.clone()).collect();
+    let mut offsets = vec![0u32];
+    offsets.extend(needles.iter().scan(0, |at, needle| {
+        *at += needle.bytes.len() as u32;
+        Some(*at)
+    }));
+    let flags: Vec<u8> = needles.iter().map(|needle| needle.flags).collect();
+    Arc::new(NeedleSet::build(&SecretBuf::copy_of(&bytes), &offsets, &flags).expect("valid needles"))
+}
+
+/// Runs the stream over `input` cut at `cuts`. Answers the marks and what was held after each chunk (by its end).
+fn run(set: &Arc<NeedleSet>, input: &[u8], cuts: &[usize], max_gap_bytes: u64) -> (Marks, Vec<(usize, u64)>) {
+    let mut stream = Stream::new(vec![set.clone()], 0, max_gap_bytes).expect("valid state");
+    let mut spans: Vec<Span> = Vec::new();
+    let mut holds = Vec::new();
+    let mut collect = |stream: &Stream, count: usize, total: usize| {
+        let mut rows = vec![0u32; count * ROW_SIZE];
+        stream.write_rows(&mut rows);
+        for row in rows.chunks_exact(ROW_SIZE) {
+            let (start, end) = (total - row[3] as usize, total - row[4] as usize);
+            assert!(start < end && end <= total, "empty row");
+            if row[0] != RowKind::Keep as u32 {
+                let raw = row[0] == RowKind::Raw as u32 || row[0] == RowKind::Token as u32 || (row[0] == RowKind::Fragment as u32 && row[5] == 1);
+                let sides = if row[0] == RowKind::Token as u32 { row[5] } else { 0 };
+                spans.push(Span { start, end, sides, raw });
+            }
+        }
+    };
+    let mut start = 0;
+    for &end in cuts.iter().chain(std::iter::once(&input.len())) {
+        let count = stream.scan(&input[start..end]);
+        collect(&stream, count, end);
+        let head = stream.head();
+        assert!(head.pending >= head.hold, "pending below hold");
+        holds.push((end, head.hold));
+        start = end;
+    }
+    let count = stream.idle();
+    collect(&stream, count, input.len());
+    (marks(input.len(), &spans), holds)
+}
+
+fn check(needles: &[Needle], set: &Arc<NeedleSet>, input: &[u8], cuts: &[usize], expected: &(Marks, Vec<u64>)) {
+    let (marks, holds) = run(set, input, cuts, 1 << 16);
+    let case = || format!("needles {needles:?}\ninput {:?}\ncuts {cuts:?}", String::from_utf8_lossy(input));
+    assert_eq!(marks, expected.0, "{}", case());
+    for (end, hold) in holds {
+        assert_eq!(hold, expected.1[end], "held after {end} bytes; {}", case());
+    }
+}
+
+/// xorshift64*: the same cases on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+
+    fn text(&mut self, pieces: &[&str], least: usize, most: usize) -> Vec<u8> {
+        let count = least + self.below(most - least + 1);
+        (0..count).flat_map(|_| pieces[self.below(pieces.len())].as_bytes().to_vec()).collect()
+    }
+
+    fn needles(&mut self, pieces: &[&str]) -> Vec<Needle> {
+        (0..1 + self.below(5))
+            .map(|_| {
+                let flags = [0, WRAPPED, SPACED, TOKEN][self.below(4)];
+                let mut bytes = self.text(pieces, 4, 9);
+                if flags == SPACED {
+                    bytes.retain(|&byte| !is_blank(byte));
+                    bytes.resize(bytes.len().max(4), b'a');
+                }
+                bytes.truncate(32);
+                Needle { bytes, flags }
+            })
+            .collect()
+    }
+
+    fn cuts(&mut self, length: usize) -> Vec<usize> {
+        (1..length).filter(|_| self.below(4) == 0).collect()
+    }
+}
+
+const ALPHABETS: [&[&str]; 7] = [
+    &["a", "b"],
+    &["a", "b", "\n"],
+    &["a", "b", "\x08"],
+    &["a", "b", "a", "b", "\x1b[m", "\x08", " "],
+    &["a", "b", ".", "-", "\x1b[m"],
+    &["a", "b", "m", "[", "\x1b", "\x1b]", "\x07", "\\", "\n", "\x08"],
+    &["a", "b", "a", "b", "\x1b[1m", "\x1b]0;ab\x07", "\r\n", "\x08 \x08", " ", "\t"],
+];
+
+/// Needles are mostly plain text, as real ones are; some hold anything.
+fn case(random: &mut Random, most: usize) -> (Vec<Needle>, Vec<u8>) {
+    let pieces = ALPHABETS[random.below(ALPHABETS.len())];
+    let needles = if random.below(4) == 0 { random.needles(pieces) } else { random.needles(&pieces[..2]) };
+    let mut input = random.text(pieces, 0, most);
+    // Most random inputs match little: plant needles, cut by pieces of the alphabet.
+    for _ in 0..random.below(3) {
+        let mut planted = needles[random.below(needles.len())].bytes.clone();
+        for _ in 0..random.below(3) {
+            let at = random.below(planted.len() + 1);
+            planted.splice(at..at, pieces[random.below(pieces.len())].bytes());
+        }
+        let at = random.below(input.len() + 1);
+        input.splice(at..at, planted);
+    }
+    (needles, input)
+}
+
+fn compare(random: &mut Random, most: usize) {
+    let (needles, input) = case(random, most);
+    let set = build(&needles);
+    let expected = oracle(&input, &needles);
+    let bytewise: Vec<usize> = (1..input.len()).collect();
+    check(&needles, &set, &input, &[], &expected);
+    check(&needles, &set, &input, &bytewise, &expected);
+    check(&needles, &set, &input, &random.cuts(input.len()), &expected);
+}
+
+#[test]
+fn random_cases_match_the_oracle() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for _ in 0..20_000 {
+        compare(&mut random, 24);
+    }
+}
+
+#[test]
+fn every_chunking_of_short_inputs_matches_the_oracle() {
+    let sets: [&[Needle]; 4] = [
+        &[needle("aaab", 0), needle("abab", 0), needle("ababab", WRAPPED)],
+        &[needle("aaaa", TOKEN), needle("aaaaa", 0), needle("baaab", WRAPPED)],
+        &[needle("abba", SPACED), needle("abba", TOKEN), needle("bbaa", WRAPPED)],
+        &[needle("a\x08ab", 0), needle("aaaab", WRAPPED), needle("bbbb", TOKEN)],
+    ];
+    let mut random = Random(77);
+    for needles in sets {
+        let set = build(needles);
+        for _ in 0..60 {
+            let mut input = random.text(&["a", "b", "a", "b", "\n", "\x08", "\x1b[m", " "], 4, 9);
+            input.truncate(10);
+            let expected = oracle(&input, needles);
+            for bits in 0..1u32 << (input.len() - 1) {
+                let cuts: Vec<usize> = (1..input.len()).filter(|at| bits >> (at - 1) & 1 == 1).collect();
+                check(needles, &set, &input, &cuts, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_short_texts_over_two_letters_match_the_oracle() {
+    let needles = [needle("aabaa", 0), needle("abaab", WRAPPED), needle("bbbb", TOKEN), needle("babb", SPACED)];
+    let set = build(&needles);
+    for length in 1..=11 {
+        for bits in 0..1u32 << length {
+            let input: Vec<u8> = (0..length).map(|at| b'a' + (bits >> at & 1) as u8).collect();
+            let expected = oracle(&input, &needles);
+            let bytewise: Vec<usize> = (1..length).collect();
+            check(&needles, &set, &input, &bytewise, &expected);
+            check(&needles, &set, &input, &[], &expected);
+        }
+    }
+}
+
+#[test]
+fn the_gap_limit_acts_at_the_same_byte_at_any_chunking_and_bounds_what_is_held() {
+    let mut random = Random(4242);
+    for _ in 0..20_000 {
+        let (needles, input) = case(&mut random, 30);
+        let limit = 1 + random.below(8);
+        let set = build(&needles);
+        let longest = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(0);
+        let bytewise: Vec<usize> = (1..input.len()).collect();
+        let (expected, steps) = run(&set, &input, &bytewise, limit as u64);
+        for cuts in [vec![], random.cuts(input.len())] {
+            let (marks, holds) = run(&set, &input, &cuts, limit as u64);
+            let case = || format!("needles {needles:?}\ninput {:?}\ncuts {cuts:?} limit {limit}", String::from_utf8_lossy(&input));
+            assert_eq!(marks, expected, "{}", case());
+            for (end, hold) in holds {
+                assert!(hold as usize <= longest + limit, "{hold} held; {}", case());
+                if let Some(step) = steps.iter().find(|step| step.0 == end) {
+                    assert_eq!(hold, step.1, "held after {end}; {}", case());
+                }
+            }
+        }
+    }
+}
+
+/// The oracle itself must be able to say no.
+#[test]
+#[should_panic(expected = "cuts")]
+fn canary_a_wrong_set_of_needles_is_noticed() {
+    let needles = [needle("abab", 0)];
+    let expected = oracle(b"xababx", &needles);
+    check(&needles, &build(&[needle("abax", 0)]), b"xababx", &[], &expected);
+}
+
+/// Time-boxed: `FUZZ_SECONDS=60 cargo test --release -- --ignored fuzz`. Prints its seed first, so that a failure can be run again with `FUZZ_SEED`.
+#[test]
+#[ignore = "takes FUZZ_SECONDS"]
+fn fuzz() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
+    let seed = number("FUZZ_SEED").unwrap_or(clock) | 1;
+    println!("FUZZ_SEED={seed}");
+    let mut random = Random(seed);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(number("FUZZ_SECONDS").unwrap_or(10));
+    let mut cases = 0u64;
+    while std::time::Instant::now() < end {
+        compare(&mut random, 60);
+        cases += 1;
+    }
+    println!("{cases} cases");
+}
