@@ -161,7 +161,9 @@ impl Automaton {
             ones,
             lengths: (0..flags.len() as u32).map(|id| slice(id).len() as u32).collect(),
             needle_flags: flags.to_vec(),
-            edges: (0..flags.len() as u32).map(|id| u8::from(is_word(slice(id)[0])) | u8::from(is_word(slice(id)[slice(id).len() - 1])) << 1).collect(),
+            edges: (0..flags.len() as u32)
+                .map(|id| u8::from(is_word(slice(id)[0])) | u8::from(is_word(slice(id)[slice(id).len() - 1])) << 1)
+                .collect(),
         };
         automaton.link(build, count);
         automaton
@@ -198,7 +200,11 @@ impl Automaton {
                 let tail = tails[parent as usize];
                 tails[node as usize] = (tail << 8 | u32::from(label)) & 0xff_ffff;
                 let (fail, depth) = fails[parent as usize];
-                let mut state = if fail == NONE { State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail } } else { State { node: fail, depth, tail } };
+                let mut state = if fail == NONE {
+                    State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail }
+                } else {
+                    State { node: fail, depth, tail }
+                };
                 self.step_with(&mut state, label, |node| fails[node as usize]);
                 if state.node != NONE {
                     fails[node as usize] = (state.node, state.depth);
@@ -219,7 +225,9 @@ impl Automaton {
         self.fails = Sparse::new(count, fails.iter().enumerate().filter(|(_, fail)| fail.0 != NONE).map(|(node, &fail)| (indexed(node), fail)));
         self.ends = Sparse::new(
             count,
-            (0..count).filter(|&node| owner[node] != NONE || chain[node] != NONE).map(|node| (indexed(node), End { needle: owner[node], next: chain[node] })),
+            (0..count)
+                .filter(|&node| owner[node] != NONE || chain[node] != NONE)
+                .map(|node| (indexed(node), End { needle: owner[node], next: chain[node] })),
         );
     }
 
@@ -290,7 +298,9 @@ impl Automaton {
         state.tail = (tail << 8 | u32::from(byte)) & 0xff_ffff;
         if state.depth == 3 {
             let gram = (tail >> 16) | (tail & 0xff00) | (tail & 0xff) << 16 | u32::from(byte) << 24;
-            if self.grams.maybe(gram) && let Some(node) = self.grams.get(gram) {
+            if self.grams.maybe(gram)
+                && let Some(node) = self.grams.get(gram)
+            {
                 state.node = node;
                 state.depth = 4;
                 return;

@@ -2,7 +2,7 @@
 
 use crate::automaton::{Automaton, NONE, PREFIX, State, is_word};
 use crate::lane::FRAGMENT_BYTES;
-use crate::projection::Kind;
+use crate::projection::{Kind, Token};
 use crate::rows::{Row, RowKind, Rows};
 use crate::set::MAX_TOKEN_BYTES;
 
@@ -48,8 +48,9 @@ impl RawLane {
         Self { marks: vec![false; RING], set, ..Self::default() }
     }
 
-    /// Steps over the run `chunk[start..end]` of one kind.
-    pub fn run(&mut self, automaton: &Automaton, rows: &mut Rows, chunk: &[u8], start: usize, end: usize, base: u64, kind: Kind) {
+    /// Steps over a run of one kind; `base` is the offset of `chunk[0]`.
+    pub fn run(&mut self, automaton: &Automaton, rows: &mut Rows, chunk: &[u8], token: Token, base: u64) {
+        let Token { kind, start, end } = token;
         let run = Run { chunk, base, start, end, words: kind != Kind::Sequence };
         if !self.pending.is_empty() {
             self.settle(rows, run.words && is_word(chunk[start]));
@@ -61,8 +62,9 @@ impl RawLane {
             self.prev = self.state;
             self.advance(automaton, rows, run, end - 1, end);
         }
-        for at in start.max(end.saturating_sub(RING))..end {
-            self.marks[(base + at as u64) as usize % RING] = run.words && is_word(chunk[at]);
+        let first = start.max(end.saturating_sub(RING));
+        for (offset, &byte) in (base + first as u64..).zip(&chunk[first..end]) {
+            self.marks[offset as usize % RING] = run.words && is_word(byte);
         }
     }
 

@@ -68,7 +68,8 @@ impl<T: Copy + Default> Drop for SecretBuf<T> {
 fn allocate(bytes: usize) -> (*mut u8, bool) {
     let bytes = bytes.max(1);
     // SAFETY: an anonymous private mapping at an address of the kernel's choice; the result is checked.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    let start =
+        unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
     assert!(start != libc::MAP_FAILED, "out of memory");
     // SAFETY: the range was mapped just now. Failing is allowed: limits on locked memory are often small.
     let locked = unsafe { libc::mlock(start, bytes) } == 0;

@@ -62,8 +62,9 @@ impl Stream {
         self.rows.clear();
         let Self { scanners, rows, can_pop, last_text, max_gap_bytes, total, .. } = self;
         self.parser = tokenize(chunk, self.parser, |token| {
+            let run = Feed { token, chunk, base: *total, can_pop: *can_pop, last_text: *last_text };
             for scanner in scanners.iter_mut() {
-                scanner.feed(rows, *max_gap_bytes, token, chunk, *total, *can_pop, *last_text);
+                scanner.feed(rows, *max_gap_bytes, &run);
             }
             match token.kind {
                 Kind::Text => {
@@ -87,6 +88,11 @@ impl Stream {
         self.rows.len()
     }
 
+    /// Number of rows of the last call.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Writes as many rows of the last call as fit.
     pub fn write_rows(&self, out: &mut [u32]) {
         self.rows.write(out, self.total);
@@ -104,19 +110,17 @@ impl Stream {
 }
 
 impl Scanner {
-    #[allow(clippy::too_many_arguments)]
-    fn feed(&mut self, rows: &mut Rows, max_gap_bytes: u64, token: Token, chunk: &[u8], base: u64, can_pop: bool, last_text: Option<u64>) {
+    fn feed(&mut self, rows: &mut Rows, max_gap_bytes: u64, run: &Feed) {
         let Self { set, raw, lanes, spaced } = self;
-        let at = Feed { token, chunk, base, can_pop, last_text };
         if let Some(automaton) = &set.main {
             let mut shared = Shared { automaton, rows, max_gap_bytes };
             let [visible, unwrapped] = lanes;
-            at.feed(&mut shared, visible, Some(raw), true);
-            at.feed(&mut shared, unwrapped, Some(raw), false);
-            raw.run(automaton, rows, chunk, token.start, token.end, base, token.kind);
+            run.feed(&mut shared, visible, Some(raw), true);
+            run.feed(&mut shared, unwrapped, Some(raw), false);
+            raw.run(automaton, rows, run.chunk, run.token, run.base);
         }
         if let Some(automaton) = &set.spaced {
-            at.feed(&mut Shared { automaton, rows, max_gap_bytes }, spaced, None, false);
+            run.feed(&mut Shared { automaton, rows, max_gap_bytes }, spaced, None, false);
         }
     }
 

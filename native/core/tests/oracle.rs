@@ -104,8 +104,10 @@ fn oracle(input: &[u8], needles: &[Needle]) -> (Marks, Vec<u64>) {
     let mut spans: Vec<Span> = Vec::new();
     let mut hold_starts: Vec<usize> = (0..=input.len()).collect();
     for lane in ["raw", "visible", "unwrapped", "spaced"] {
-        let wanted: Vec<&Needle> =
-            needles.iter().filter(|needle| (lane == "spaced") == (needle.flags == SPACED) && (lane != "unwrapped" || needle.flags == WRAPPED)).collect();
+        let wanted: Vec<&Needle> = needles
+            .iter()
+            .filter(|needle| (lane == "spaced") == (needle.flags == SPACED) && (lane != "unwrapped" || needle.flags == WRAPPED))
+            .collect();
         let mut seen: Vec<(u8, usize)> = Vec::new();
         let (mut can_pop, mut last_blank) = (false, false);
         for (at, &byte) in input.iter().enumerate() {

@@ -2,9 +2,9 @@
 //! Errors start with a code and never hold bytes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use logveil_core::{NeedleSet, ROW_SIZE, SecretBuf, Stream as CoreStream};
+use logveil_core::{NeedleSet, SecretBuf, Stream as CoreStream};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -12,13 +12,25 @@ use napi_derive::napi;
 const MAX_CHUNK_BYTES: usize = 16 << 20;
 /// Numbers in a head: hold, pending, parser.
 const HEAD_SIZE: usize = 3;
+const RELEASED: &str = "the stream has been released";
 
 fn refused(what: impl std::fmt::Display) -> Error {
     Error::new(Status::InvalidArg, format!("LV_NATIVE_ARGUMENT: {what}"))
 }
 
-/// Automata that other threads may open, by number.
-static SHARED: Mutex<Option<(u32, HashMap<u32, Arc<NeedleSet>>)>> = Mutex::new(None);
+/// Automata that other threads may open, by number; `last` is the newest number.
+#[derive(Default)]
+struct SharedSets {
+    last: u32,
+    sets: HashMap<u32, Arc<NeedleSet>>,
+}
+
+static SHARED: LazyLock<Mutex<SharedSets>> = LazyLock::new(Mutex::default);
+
+fn shared_sets() -> MutexGuard<'static, SharedSets> {
+    // A panic between two inserts leaves nothing half done: the table stays usable.
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A share of an automaton in native memory.
 #[napi]
@@ -66,29 +78,25 @@ impl SetHandle {
         if let Some(id) = self.shared {
             return Ok(id);
         }
-        let mut table = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (next, sets) = table.get_or_insert_with(|| (1, HashMap::new()));
-        let id = *next;
-        *next += 1;
-        sets.insert(id, set);
+        let mut shared = shared_sets();
+        shared.last = shared.last.checked_add(1).ok_or_else(|| refused("too many shared sets"))?;
+        let id = shared.last;
+        shared.sets.insert(id, set);
         self.shared = Some(id);
         Ok(id)
     }
 
     #[napi(factory, catch_unwind)]
     pub fn from_shared(id: u32) -> Result<Self> {
-        let table = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let set = table.as_ref().and_then(|(_, sets)| sets.get(&id)).ok_or_else(|| refused("no set is shared under this number"))?;
-        Ok(Self::new(set.clone()))
+        let set = shared_sets().sets.get(&id).cloned().ok_or_else(|| refused("no set is shared under this number"))?;
+        Ok(Self::new(set))
     }
 
     #[napi(catch_unwind)]
     pub fn release(&mut self) {
         self.set = None;
-        if let Some(id) = self.shared.take()
-            && let Some((_, sets)) = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut()
-        {
-            sets.remove(&id);
+        if let Some(id) = self.shared.take() {
+            shared_sets().sets.remove(&id);
         }
     }
 }
@@ -162,6 +170,9 @@ impl Stream {
         if chunk.len() > MAX_CHUNK_BYTES {
             return Err(refused("a chunk of more than 16 MiB"));
         }
+        if overlap(range(chunk), range(&rows)) || overlap(range(chunk), range(&head)) {
+            return Err(refused("the chunk shares memory with rows or head"));
+        }
         self.call(rows, head, |stream| stream.scan(chunk))
     }
 
@@ -175,36 +186,49 @@ impl Stream {
         self.call(rows, head, CoreStream::idle)
     }
 
-    /// Writes the rows of the last call again, into an array that is large enough now.
+    /// Writes the rows of the last call again, into an array that is large enough now. Returns how many rows there are.
     #[napi(catch_unwind)]
-    pub fn take(&mut self, mut rows: Uint32ArraySlice) -> Result<()> {
-        self.stream.as_ref().ok_or_else(|| refused("the stream has been released"))?.write_rows(exclusive(&mut rows));
-        Ok(())
+    pub fn take(&mut self, mut rows: Uint32ArraySlice) -> Result<u32> {
+        let stream = self.stream.as_ref().ok_or_else(|| refused(RELEASED))?;
+        // SAFETY: JavaScript does not run during the call, so nothing else reads or writes the array.
+        stream.write_rows(unsafe { rows.as_mut() });
+        Ok(stream.rows() as u32)
     }
 
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn release(&mut self) {
         self.stream = None;
     }
 
     fn call(&mut self, mut rows: Uint32ArraySlice, mut head: Uint32ArraySlice, run: impl FnOnce(&mut CoreStream) -> usize) -> Result<u32> {
-        let (rows, head) = (exclusive(&mut rows), exclusive(&mut head));
-        if head.len() < HEAD_SIZE || rows.len() < ROW_SIZE {
-            return Err(refused("the arrays for rows and head are too small"));
+        if head.len() < HEAD_SIZE {
+            return Err(refused("the array for the head is too small"));
         }
-        let stream = self.stream.as_mut().ok_or_else(|| refused("the stream has been released"))?;
-        let count = run(stream);
-        stream.write_rows(rows);
+        if overlap(range(&rows), range(&head)) {
+            return Err(refused("rows and head share memory"));
+        }
+        // Taken out during the call: after a panic it is gone, and the next call fails instead of going on with half a state.
+        let mut stream = self.stream.take().ok_or_else(|| refused(RELEASED))?;
+        let count = run(&mut stream);
         let answer = stream.head();
-        head[..HEAD_SIZE].copy_from_slice(&[answer.hold as u32, answer.pending as u32, answer.parser]);
+        // SAFETY: JavaScript does not run during the call, and the arrays were found to be distinct, so both accesses are exclusive.
+        let (rows, head) = unsafe { (rows.as_mut(), head.as_mut()) };
+        stream.write_rows(rows);
+        let back = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        head[..HEAD_SIZE].copy_from_slice(&[back(answer.hold), back(answer.pending), answer.parser]);
+        self.stream = Some(stream);
         Ok(count as u32)
     }
 }
 
-/// The numbers of an array that JavaScript handed over for the duration of a call.
-fn exclusive<'a>(array: &'a mut Uint32ArraySlice) -> &'a mut [u32] {
-    // SAFETY: JavaScript does not run during the call, and the arrays of one call are distinct: src/native/matcher.ts, the only caller, owns them.
-    unsafe { array.as_mut() }
+/// Addresses of a slice.
+fn range<T>(slice: &[T]) -> std::ops::Range<usize> {
+    let start = slice.as_ptr() as usize;
+    start..start + size_of_val(slice)
+}
+
+fn overlap(a: std::ops::Range<usize>, b: std::ops::Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 /// Keeps this process out of core dumps and debuggers. False where the system does not allow it.
