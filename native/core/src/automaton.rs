@@ -56,6 +56,7 @@ pub struct Automaton {
     ones: [u8; 256],
     lengths: Vec<u32>,
     needle_flags: Vec<u8>,
+    has_tokens: bool,
     edges: Vec<u8>,
 }
 
@@ -161,6 +162,7 @@ impl Automaton {
             ones,
             lengths: (0..flags.len() as u32).map(|id| slice(id).len() as u32).collect(),
             needle_flags: flags.to_vec(),
+            has_tokens: order.iter().any(|&id| flags[id as usize] & TOKEN != 0),
             edges: (0..flags.len() as u32)
                 .map(|id| u8::from(is_word(slice(id)[0])) | u8::from(is_word(slice(id)[slice(id).len() - 1])) << 1)
                 .collect(),
@@ -398,6 +400,10 @@ impl Automaton {
             }
             None
         })
+    }
+
+    pub fn has_tokens(&self) -> bool {
+        self.has_tokens
     }
 
     pub fn is_token(&self, needle: u32) -> bool {

@@ -5,6 +5,8 @@
 //! state and the segments `hunter` (visible) and the sequence (keep). It steps over `2-x` alone, finds the needle and walks its segments back
 //! to the `h`. As soon as its state no longer reaches back over the gap, the raw lane knows the same again and it is attached once more.
 
+use std::collections::VecDeque;
+
 use crate::automaton::{Automaton, NONE, State};
 use crate::raw::RawLane;
 use crate::rows::{Row, RowKind, Rows};
@@ -25,6 +27,8 @@ struct Segment {
     start: u64,
     end: u64,
     keep: bool,
+    /// Visible bytes of the lane before it, counted as `Lane::counted` is: found by binary search, since an unfinished match may have many segments.
+    before: u64,
 }
 
 /// What the lanes share in one stream: where rows go, and the limit on deleted bytes.
@@ -46,9 +50,13 @@ pub struct Lane {
     prev: State,
     /// Bytes since the last gap, while detached.
     since: u64,
-    segments: Vec<Segment>,
+    segments: VecDeque<Segment>,
     /// Sum of the lengths of visible segments.
     seen: u64,
+    /// Visible bytes so far; only differences mean something.
+    counted: u64,
+    /// Kept segments before this offset have been reported. Each is once: a needle that repeats itself may match at every byte.
+    told: u64,
     /// Start of what was given up at the gap limit and is still being matched.
     origin: Option<u64>,
     /// The spaced lane's own rule: the last text byte was whitespace, so a backspace takes nothing from it.
@@ -69,8 +77,10 @@ impl Lane {
             state: State::default(),
             prev: State::default(),
             since: 0,
-            segments: Vec::new(),
+            segments: VecDeque::new(),
             seen: 0,
+            counted: 0,
+            told: 0,
             origin: None,
             blank_last: false,
         }
@@ -107,14 +117,16 @@ impl Lane {
             }
             self.attached = false;
             self.state = state;
-            self.seen = u64::from(state.depth);
-            self.segments = vec![Segment { start: at - self.seen, end: at, keep: false }];
-            self.origin = None;
+            self.begin(u64::from(state.depth), at);
         } else if !self.blank_last {
             self.state = self.prev;
             if let Some(last) = self.segments.iter().rposition(|segment| !segment.keep) {
                 self.segments[last].end -= 1;
                 self.seen -= 1;
+                self.counted -= 1;
+                for later in self.segments.iter_mut().skip(last + 1) {
+                    later.before -= 1;
+                }
                 if self.segments[last].start == self.segments[last].end {
                     self.segments.remove(last);
                 }
@@ -155,11 +167,12 @@ impl Lane {
     fn visible(&mut self, shared: &mut Shared, byte: u8, offset: u64, can_pop: bool) {
         self.prev = self.state;
         shared.automaton.step(&mut self.state, byte);
-        match self.segments.last_mut() {
+        match self.segments.back_mut() {
             Some(last) if !last.keep && last.end == offset => last.end += 1,
-            _ => self.segments.push(Segment { start: offset, end: offset + 1, keep: false }),
+            _ => self.segments.push_back(Segment { start: offset, end: offset + 1, keep: false, before: self.counted }),
         }
         self.seen += 1;
+        self.counted += 1;
         self.since += 1;
         if self.state.node != NONE && shared.automaton.has_end(self.state.node) {
             self.report(shared, offset + 1);
@@ -189,11 +202,21 @@ impl Lane {
         let needed = u64::from(self.prev.depth) + 1;
         if self.seen > needed {
             self.segments[0].start = self.segments[0].end - needed;
+            self.segments[0].before = self.counted - needed;
             self.seen = needed;
         }
     }
 
-    fn report(&self, shared: &mut Shared, end: u64) {
+    /// Starts a list of segments: the `length` visible bytes before `end`.
+    fn begin(&mut self, length: u64, end: u64) {
+        self.seen = length;
+        self.counted = length;
+        self.segments.clear();
+        self.segments.push_back(Segment { start: end - length, end, keep: false, before: 0 });
+        self.origin = None;
+    }
+
+    fn report(&mut self, shared: &mut Shared, end: u64) {
         for (needle, length) in shared.automaton.ends_at(self.state.node) {
             if !self.spaced() && u64::from(length) <= self.since {
                 return;
@@ -206,26 +229,29 @@ impl Lane {
         }
     }
 
-    fn emit(&self, rows: &mut Rows, kind: RowKind, needle: u32, length: u64, end: u64) {
+    /// Kept segments before the row's start may come along; they are kept bytes all the same.
+    fn emit(&mut self, rows: &mut Rows, kind: RowKind, needle: u32, length: u64, end: u64) {
         let Some(start) = self.start_of(length) else { return };
         rows.add(Row { kind, set: self.set, needle, start, end, sides: 0 });
-        for segment in self.segments.iter().filter(|segment| segment.keep && segment.start > start && segment.end <= end) {
+        let told = self.told;
+        let news = self.segments.iter().rev().take_while(|segment| segment.start >= told);
+        for segment in news.filter(|segment| segment.keep && segment.end <= end) {
             rows.add(Row { kind: RowKind::Keep, set: 0, needle: 0, start: segment.start, end: segment.end, sides: 0 });
         }
+        self.told = end;
     }
 
     /// Offset of the byte `length` visible bytes back; the first one known if more were given up.
     fn start_of(&self, length: u64) -> Option<u64> {
-        let mut left = length;
-        let mut start = None;
-        for segment in self.segments.iter().rev().filter(|segment| !segment.keep) {
-            if left == 0 {
-                break;
-            }
-            start = Some(segment.start.max(segment.end.saturating_sub(left)));
-            left = left.saturating_sub(segment.end - segment.start);
+        if length == 0 {
+            return None;
         }
-        start
+        let target = self.counted.saturating_sub(length);
+        let after = self.segments.partition_point(|segment| segment.before <= target);
+        match after.checked_sub(1).map(|index| self.segments[index]) {
+            Some(segment) if !segment.keep => Some(segment.start + (target - segment.before)),
+            _ => self.segments.iter().find(|segment| !segment.keep).map(|segment| segment.start),
+        }
     }
 
     /// Gives the lane its own state if an unfinished match would be lost in a gap at `at`.
@@ -247,9 +273,7 @@ impl Lane {
         }
         self.attached = false;
         // The prefix of the state itself may be longer than what counts; matches need its bytes too.
-        self.seen = needed.max(u64::from(self.state.depth));
-        self.segments = vec![Segment { start: at - self.seen, end: at, keep: false }];
-        self.origin = None;
+        self.begin(needed.max(u64::from(self.state.depth)), at);
         true
     }
 
@@ -263,16 +287,14 @@ impl Lane {
             }
             return;
         }
-        let mut drop = 0;
-        for segment in &self.segments {
+        while let Some(&segment) = self.segments.front() {
             let length = if segment.keep { 0 } else { segment.end - segment.start };
             if self.seen - length < needed || (self.seen == needed && !segment.keep) {
                 break;
             }
             self.seen -= length;
-            drop += 1;
+            self.segments.pop_front();
         }
-        self.segments.drain(..drop);
         self.origin = None;
     }
 
@@ -296,9 +318,9 @@ impl Lane {
     }
 
     fn keep(&mut self, start: u64, end: u64) {
-        match self.segments.last_mut() {
+        match self.segments.back_mut() {
             Some(last) if last.keep && last.end == start => last.end = end,
-            _ => self.segments.push(Segment { start, end, keep: true }),
+            _ => self.segments.push_back(Segment { start, end, keep: true, before: self.counted }),
         }
     }
 
@@ -333,11 +355,11 @@ impl Lane {
     }
 
     /// Reports an unfinished match of `FRAGMENT_BYTES` or more as a fragment.
-    pub fn give_up_all(&self, automaton: &Automaton, rows: &mut Rows) {
+    pub fn give_up_all(&mut self, automaton: &Automaton, rows: &mut Rows) {
         self.give_up(automaton, rows, self.above());
     }
 
-    fn give_up(&self, automaton: &Automaton, rows: &mut Rows, above: u64) {
+    fn give_up(&mut self, automaton: &Automaton, rows: &mut Rows, above: u64) {
         if self.attached || self.seen == 0 {
             return;
         }
@@ -345,7 +367,7 @@ impl Lane {
         if depth < FRAGMENT_BYTES {
             return;
         }
-        let Some(last) = self.segments.iter().rfind(|segment| !segment.keep) else { return };
+        let Some(last) = self.segments.iter().rfind(|segment| !segment.keep).copied() else { return };
         let needle = automaton.needle_below(&self.state, depth);
         self.emit(rows, RowKind::Fragment, needle, u64::from(depth).min(self.seen), last.end);
     }

@@ -8,8 +8,8 @@ use crate::set::MAX_TOKEN_BYTES;
 
 const LEFT: u32 = 1;
 const RIGHT: u32 = 2;
-/// Size of the ring of word marks: above the longest token and one neighbour.
-const RING: usize = MAX_TOKEN_BYTES * 2;
+/// Word marks that a later run may ask for: the longest token and one neighbour.
+const MARKS: usize = MAX_TOKEN_BYTES + 1;
 
 struct PendingToken {
     needle: u32,
@@ -36,8 +36,8 @@ pub struct RawLane {
     pub state: State,
     /// State before the last byte. Only valid after a run that was not followed by a newline.
     pub prev: State,
-    /// Whether the byte at `offset % RING` is a word byte outside control sequences.
-    marks: Vec<bool>,
+    /// Whether the bytes before the run are word bytes outside control sequences; the newest is the lowest bit.
+    marks: u64,
     /// Tokens that end at the end of the input: the next byte decides.
     pending: Vec<PendingToken>,
     set: u32,
@@ -45,7 +45,7 @@ pub struct RawLane {
 
 impl RawLane {
     pub fn new(set: u32) -> Self {
-        Self { marks: vec![false; RING], set, ..Self::default() }
+        Self { set, ..Self::default() }
     }
 
     /// Steps over a run of one kind; `base` is the offset of `chunk[0]`.
@@ -62,9 +62,10 @@ impl RawLane {
             self.prev = self.state;
             self.advance(automaton, rows, run, end - 1, end);
         }
-        let first = start.max(end.saturating_sub(RING));
-        for (offset, &byte) in (base + first as u64..).zip(&chunk[first..end]) {
-            self.marks[offset as usize % RING] = run.words && is_word(byte);
+        if automaton.has_tokens() {
+            for &byte in &chunk[start.max(end.saturating_sub(MARKS))..end] {
+                self.marks = self.marks << 1 | u64::from(run.words && is_word(byte));
+            }
         }
     }
 
@@ -166,7 +167,8 @@ impl RawLane {
         if offset >= run.base + run.start as u64 {
             run.words && is_word(run.chunk[(offset - run.base) as usize])
         } else {
-            self.marks[offset as usize % RING]
+            let back = run.base + run.start as u64 - 1 - offset;
+            back < MARKS as u64 && self.marks >> back & 1 == 1
         }
     }
 }

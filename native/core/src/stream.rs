@@ -145,7 +145,7 @@ impl Scanner {
     fn give_up(&mut self, rows: &mut Rows, end: u64) {
         if let Some(automaton) = &self.set.main {
             self.raw.give_up(automaton, rows, end);
-            for lane in &self.lanes {
+            for lane in &mut self.lanes {
                 lane.give_up_all(automaton, rows);
             }
         }
