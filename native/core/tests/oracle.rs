@@ -21,6 +21,8 @@ fn needle(bytes: &str, flags: u8) -> Needle {
 struct Marks {
     masked: Vec<bool>,
     raw: Vec<bool>,
+    /// Bytes of sequences and strings inside a mask, to be kept.
+    kept: Vec<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -177,16 +179,18 @@ fn oracle(input: &[u8], needles: &[Needle]) -> (Marks, Vec<u64>) {
         }
     }
     let holds = hold_starts.iter().enumerate().map(|(end, start)| (end - start) as u64).collect();
-    (marks(input.len(), &spans), holds)
+    let sequences: Vec<bool> = kinds.iter().map(|kind| matches!(kind, Kind::Sequence | Kind::Str)).collect();
+    (marks(&spans, &sequences), holds)
 }
 
 /// Masks all firm spans, and tokens whose doubtful sides are masked by firm ones.
-fn marks(length: usize, spans: &[Span]) -> Marks {
+fn marks(spans: &[Span], sequences: &[bool]) -> Marks {
+    let length = sequences.len();
     let mut firm = vec![false; length];
     for span in spans.iter().filter(|span| span.sides == 0) {
         firm[span.start..span.end].fill(true);
     }
-    let mut marks = Marks { masked: vec![false; length], raw: vec![false; length] };
+    let mut marks = Marks { masked: vec![false; length], raw: vec![false; length], kept: vec![] };
     for span in spans {
         if (span.sides & 1 != 0 && !firm[span.start - 1]) || (span.sides & 2 != 0 && !firm[span.end]) {
             continue;
@@ -196,6 +200,7 @@ fn marks(length: usize, spans: &[Span]) -> Marks {
             marks.raw[span.start..span.end].fill(true);
         }
     }
+    marks.kept = (0..length).map(|at| sequences[at] && marks.masked[at] && !marks.raw[at]).collect();
     marks
 }
 
@@ -217,13 +222,16 @@ fn run(set: &Arc<NeedleSet>, input: &[u8], cuts: &[usize], max_gap_bytes: u64) -
     let mut stream = Stream::new(vec![set.clone()], 0, max_gap_bytes).expect("valid state");
     let mut spans: Vec<Span> = Vec::new();
     let mut holds = Vec::new();
+    let mut keeps = vec![false; input.len()];
     let mut collect = |stream: &Stream, count: usize, total: usize| {
         let mut rows = vec![0u32; count * ROW_SIZE];
         stream.write_rows(&mut rows);
         for row in rows.chunks_exact(ROW_SIZE) {
             let (start, end) = (total - row[3] as usize, total - row[4] as usize);
             assert!(start < end && end <= total, "empty row");
-            if row[0] != RowKind::Keep as u32 {
+            if row[0] == RowKind::Keep as u32 {
+                keeps[start..end].fill(true);
+            } else {
                 let raw = row[0] == RowKind::Raw as u32 || row[0] == RowKind::Token as u32 || (row[0] == RowKind::Fragment as u32 && row[5] == 1);
                 let sides = if row[0] == RowKind::Token as u32 { row[5] } else { 0 };
                 spans.push(Span { start, end, sides, raw });
@@ -241,7 +249,7 @@ fn run(set: &Arc<NeedleSet>, input: &[u8], cuts: &[usize], max_gap_bytes: u64) -
     }
     let count = stream.idle();
     collect(&stream, count, input.len());
-    (marks(input.len(), &spans), holds)
+    (marks(&spans, &keeps), holds)
 }
 
 fn check(needles: &[Needle], set: &Arc<NeedleSet>, input: &[u8], cuts: &[usize], expected: &(Marks, Vec<u64>)) {

@@ -1,0 +1,105 @@
+#!/usr/bin/env node
+/** The command line: parses with commander from the option table, loads only the command that runs, turns errors into messages and exit codes. */
+import { readFileSync, unlinkSync } from "node:fs";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { LogveilError } from "../errors.js";
+import { COMMANDS, type CommandRow, EXIT, EXIT_HELP, type OptionRow } from "./options.js";
+
+type Handler = (args: string[], options: Record<string, unknown>) => number | Promise<number>;
+
+const version = (): string => (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;
+
+/** Loads a command's module when it runs: `scrub` must start fast. */
+const HANDLERS: Readonly<Record<string, Handler>> = {
+  scrub: async (files, options) => (await import("./scrub.js")).scrub(files, options),
+  check: async (files, options) => (await import("./scrub.js")).check(files, options),
+  run: async (command, options) => (await import("./run.js")).run(command, options),
+  demo: async ([file], options) => (await import("./demo.js")).demo(file, options),
+  completions: async ([shell]) => {
+    const { completions, SHELLS } = await import("./generate.js");
+    const known = SHELLS.find((name) => name === shell);
+    if (known === undefined) throw new LogveilError("LV_USAGE", `completions: expected one of ${SHELLS.join(", ")}`);
+    process.stdout.write(completions(known));
+    return EXIT.OK;
+  },
+  man: async () => {
+    process.stdout.write((await import("./generate.js")).manual(version()));
+    return EXIT.OK;
+  },
+};
+
+function option(row: OptionRow): Option {
+  const built = new Option(row.flags, row.help + (row.repeat ? " (repeatable)" : ""));
+  if (row.choices !== undefined) built.choices(row.choices);
+  if (row.default !== undefined) built.default(row.default);
+  if (row.repeat) built.argParser((value: string, all: string[] | undefined) => [...(all ?? []), value]);
+  return built;
+}
+
+function command(row: CommandRow, done: (code: number) => void): Command {
+  const built = new Command(row.name).description(row.summary).usage(row.usage).argument("[args...]").configureOutput(TALK).exitOverride();
+  for (const each of row.options) built.addOption(option(each));
+  if (row.name === "run") built.passThroughOptions();
+  const examples = row.examples.map(([line, what]) => `  ${line}\n      ${what}`).join("\n");
+  built.addHelpText("after", `\nExamples:\n${examples}\n\n${EXIT_HELP}`);
+  return built.action(async (args: string[], options: Record<string, unknown>) => done(await HANDLERS[row.name]!(args, options)));
+}
+
+const TALK = { writeErr: (text: string) => void process.stderr.write(text.replace(/^error: /, "logveil: ")) };
+
+async function main(): Promise<number> {
+  let code: number = EXIT.OK;
+  const program = new Command("logveil")
+    .description("Masks credentials in build logs while they stream.")
+    .version(version())
+    .configureOutput(TALK)
+    .exitOverride()
+    .enablePositionalOptions()
+    .showSuggestionAfterError();
+  for (const row of COMMANDS) program.addCommand(command(row, (result) => (code = result)));
+  program.addHelpText("after", `\nlogveil COMMAND --help tells more. ${EXIT_HELP}`);
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    return explain(error);
+  }
+  return code;
+}
+
+/** Says what went wrong, without bytes of input, and answers the exit code. */
+function explain(error: unknown): number {
+  if (error instanceof CommanderError || error instanceof InvalidArgumentError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  if ((error as NodeJS.ErrnoException | undefined)?.code === "EPIPE") return EXIT.OK;
+  if (error instanceof LogveilError) {
+    process.stderr.write(`logveil: ${error.message}\n`);
+    return EXIT.USAGE;
+  }
+  const { name = "Error", code } = (error ?? {}) as NodeJS.ErrnoException;
+  if (code !== undefined && /^E[A-Z]+$/.test(code)) {
+    process.stderr.write(`logveil: input or output failed (${code})\n`);
+    return EXIT.USAGE;
+  }
+  // The message of an unforeseen error may quote what it stumbled over.
+  process.stderr.write(`logveil: internal error (${name}); please report it with the command line and the version\n`);
+  return EXIT.INTERNAL;
+}
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === "EPIPE" ? EXIT.OK : EXIT.USAGE);
+});
+process.on("uncaughtException", (error) => process.exit(explain(error)));
+process.on("unhandledRejection", (error) => process.exit(explain(error)));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    // `run` listens too and passes signals on; everything else stops, without its temporary files.
+    if (process.argv[2] === "run") return;
+    void import("./files.js").then(({ temporaryFiles }) => {
+      for (const file of temporaryFiles()) unlinkSync(file);
+      process.kill(process.pid, signal);
+    });
+  });
+}
+
+const code = await main();
+// Not process.exit: what is still on its way to a pipe must leave first.
+process.exitCode = code;

@@ -1,0 +1,90 @@
+/** Every option of the command line, once: help, completions and the man page grow from these rows. */
+
+export interface OptionRow {
+  /** As commander writes it. */
+  readonly flags: string;
+  readonly help: string;
+  readonly repeat?: true;
+  readonly choices?: readonly string[];
+  readonly default?: string;
+}
+
+export interface CommandRow {
+  readonly name: string;
+  readonly usage: string;
+  readonly summary: string;
+  readonly options: readonly OptionRow[];
+  readonly examples: readonly (readonly [string, string])[];
+}
+
+const SECRETS: readonly OptionRow[] = [
+  { flags: "--secret-env <name>", help: "mask the value of this environment variable; * stands for any characters", repeat: true },
+  { flags: "--secrets <file>", help: 'mask the secrets in FILE: lines of {"name","value"|"valueBase64"}, or NAME=value', repeat: true },
+  { flags: "--secret-file <name=path>", help: "mask the content of a file", repeat: true },
+  { flags: "--secrets-fd <n>", help: "like --secrets, from an open file descriptor", repeat: true },
+];
+
+const MASKING: readonly OptionRow[] = [
+  { flags: "--mask <style>", help: "label [REDACTED:NAME], fixed ***, length (* per byte), keyed (label and fingerprint)", choices: ["label", "fixed", "length", "keyed"], default: "label" },
+  { flags: "--mask-text <text>", help: "text of a fixed mask, character of a length mask" },
+  { flags: "--engine <engine>", help: "which matcher runs", choices: ["auto", "native", "portable"], default: "auto" },
+  { flags: "--no-rules", help: "known secrets only (this release has no rules: it changes nothing yet)" },
+  { flags: "--report <file>", help: "write findings and a summary as JSON Lines; - is stderr" },
+  { flags: "--fail-on-finding", help: "exit with 1 if anything was masked" },
+  { flags: "--quiet", help: "no notices and no progress on stderr" },
+];
+
+export const COMMANDS: readonly CommandRow[] = [
+  {
+    name: "scrub",
+    usage: "[options] [file...]",
+    summary: "mask secrets in files, or from stdin to stdout; gzip and zstd come out as they came in",
+    options: [
+      ...SECRETS,
+      ...MASKING,
+      { flags: "--in-place", help: "replace each file by its masked form, atomically; a file without findings is not touched" },
+      { flags: "--out <dir>", help: "write masked files of the same names into DIR" },
+    ],
+    examples: [
+      ["make 2>&1 | logveil scrub --secret-env 'CI_*_TOKEN'", "mask a live log"],
+      ["logveil scrub --secrets .env --in-place logs/*.log.gz", "clean archived logs"],
+    ],
+  },
+  {
+    name: "run",
+    usage: "[options] -- command [args...]",
+    summary: "run a command with its stdout and stderr masked live; signals and exit code are passed on",
+    options: [...SECRETS, ...MASKING],
+    examples: [["logveil run --secret-env NPM_TOKEN -- npm publish", "mask what a command prints"]],
+  },
+  {
+    name: "check",
+    usage: "[options] [file...]",
+    summary: "list what would be masked; exit with 1 if there is anything",
+    options: [...SECRETS, ...MASKING.filter(({ flags }) => /^--(engine|no-rules|report|quiet)/.test(flags))],
+    examples: [["logveil check --secrets .env build.log", "does this log leak?"]],
+  },
+  {
+    name: "demo",
+    usage: "[file]",
+    summary: "plant a made-up secret in a dozen spellings into a log and show what becomes of them",
+    options: [{ flags: "--engine <engine>", help: "which matcher runs", choices: ["auto", "native", "portable"], default: "auto" }],
+    examples: [["logveil demo build.log", "on a log of yours"]],
+  },
+  {
+    name: "completions",
+    usage: "<bash|zsh|fish>",
+    summary: "print a completion script for a shell",
+    options: [],
+    examples: [["source <(logveil completions bash)", "complete in this shell"]],
+  },
+  { name: "man", usage: "", summary: "print the manual page", options: [], examples: [["logveil man | man -l -", "read it"]] },
+];
+
+export const EXIT = Object.freeze({ OK: 0, FINDINGS: 1, USAGE: 2, INTERNAL: 70 });
+
+export const EXIT_HELP =
+  "Exit codes: 0 ok · 1 findings (check, --fail-on-finding) · 2 usage, configuration, input or output · 70 internal error. run: that of the command, 127 not found, 126 not executable.";
+
+/** The long names of an option row, without values: `--mask`. */
+export const longName = (row: OptionRow): string => /--[a-z-]+/.exec(row.flags)![0];

@@ -1,0 +1,140 @@
+/** What the masking commands share: an engine from options, its notices, its report, and the exit code. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { createEngine, type Engine, type RedactorStream } from "../engine.js";
+import { LogveilError } from "../errors.js";
+import type { EngineChoice } from "../native/loader.js";
+import { hardenProcess } from "../native/loader.js";
+import { fromDescriptors, fromEnvironment, fromFiles, fromLists } from "../providers/sources.js";
+import { installationKey } from "../secrets/fingerprint.js";
+import type { Finding, MaskStyle } from "../types.js";
+import { EXIT } from "./options.js";
+
+/** Options as commander hands them over. */
+export interface MaskingOptions {
+  readonly secretEnv?: string[];
+  readonly secrets?: string[];
+  readonly secretFile?: string[];
+  readonly secretsFd?: string[];
+  readonly mask?: MaskStyle;
+  readonly maskText?: string;
+  readonly engine?: EngineChoice;
+  readonly report?: string;
+  readonly failOnFinding?: true;
+  readonly quiet?: true;
+}
+
+export interface Session {
+  readonly engine: Engine;
+  readonly quiet: boolean;
+  /** Findings so far. */
+  readonly found: number;
+  /** A stream whose bytes are counted for the summary. */
+  open(name: string, onFinding?: (finding: Finding) => void): RedactorStream;
+  notice(message: string): void;
+  /** Writes the summary, frees the engine; answers the exit code. */
+  finish(): number;
+}
+
+export function openSession(options: MaskingOptions): Session {
+  hardenProcess();
+  const quiet = options.quiet === true;
+  const notice = (message: string): void => {
+    if (!quiet) process.stderr.write(`logveil: ${message}\n`);
+  };
+  const secrets = [
+    ...fromEnvironment(options.secretEnv ?? [], process.env),
+    ...fromLists(options.secrets ?? []),
+    ...fromFiles(options.secretFile ?? []),
+    ...fromDescriptors(options.secretsFd ?? []),
+  ];
+  const report = openReport(options.report);
+  const started = performance.now();
+  const counts = { found: 0, bytesIn: 0, bytesOut: 0 };
+  const engine = createEngine({
+    secrets,
+    mask: { style: options.mask ?? "label", ...(options.maskText === undefined ? {} : { text: options.maskText }) },
+    engine: options.engine ?? "auto",
+    fingerprintKey: keyOrRandom(notice),
+    onFinding: (finding) => {
+      counts.found++;
+      const { kind, ...rest } = finding;
+      report.write({ type: "finding", kind, ...rest });
+    },
+    onWarning: (warning) => notice(warning.message),
+  });
+  for (const { kind, name, reason } of engine.reports) notice(`secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}`);
+  if (secrets.length === 0) notice("no secrets were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
+  return {
+    engine,
+    quiet,
+    get found() {
+      return counts.found;
+    },
+    open(name, onFinding) {
+      const stream = engine.stream({ name, ...(onFinding === undefined ? {} : { onFinding }) });
+      const count = (pieces: Uint8Array[]): Uint8Array[] => {
+        for (const piece of pieces) counts.bytesOut += piece.length;
+        return pieces;
+      };
+      return {
+        name,
+        get offset() {
+          return stream.offset;
+        },
+        get heldBytes() {
+          return stream.heldBytes;
+        },
+        push(chunk) {
+          counts.bytesIn += chunk.length;
+          return count(stream.push(chunk));
+        },
+        idle: () => count(stream.idle()),
+        end: () => count(stream.end()),
+        close: () => stream.close(),
+      };
+    },
+    notice,
+    finish() {
+      const { needles } = engine.stats();
+      report.write({
+        type: "summary",
+        bytesIn: counts.bytesIn,
+        bytesOut: counts.bytesOut,
+        findings: counts.found,
+        secrets: engine.stats().secrets,
+        needles,
+        seconds: Number(((performance.now() - started) / 1000).toFixed(3)),
+        engine: engine.engine,
+      });
+      report.close();
+      engine.close();
+      return options.failOnFinding === true && counts.found > 0 ? EXIT.FINDINGS : EXIT.OK;
+    },
+  };
+}
+
+function keyOrRandom(notice: (message: string) => void): Buffer {
+  try {
+    return installationKey();
+  } catch (error) {
+    notice(`${(error as Error).message}; fingerprints of this run cannot be compared with others`);
+    return crypto.getRandomValues(Buffer.alloc(32));
+  }
+}
+
+interface Report {
+  write(entry: object): void;
+  close(): void;
+}
+
+function openReport(file: string | undefined): Report {
+  if (file === undefined) return { write() {}, close() {} };
+  if (file === "-") return { write: (entry) => void process.stderr.write(`${JSON.stringify(entry)}\n`), close() {} };
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, "w", 0o600);
+  } catch (error) {
+    throw new LogveilError("LV_IO", `--report: cannot write ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+  }
+  return { write: (entry) => void writeSync(descriptor, `${JSON.stringify(entry)}\n`), close: () => closeSync(descriptor) };
+}
