@@ -248,13 +248,21 @@ class EngineCore implements Engine {
       this.families,
       groups.map((group) => group.risks),
       (text) => this.holdsNeedle(text, groups),
-      () => this.warn({ code: "LV_MASK_MAY_COMPOSE", message: "every mask that logveil knows meets the start or end of some secret; choose another --mask or mask text" }),
+      () =>
+        this.warn({
+          code: "LV_MASK_MAY_COMPOSE",
+          message: "every mask that logveil knows meets the start or end of some secret; choose another --mask or mask text",
+        }),
     );
     this.masks.set(key, { groups, masks });
     return masks;
   }
 
-  openRedactor(groups: () => readonly Group[], mask: (group: Group, needle: number) => ReturnType<Masks["for"]>, found: (finding: RedactorFinding) => void): Redactor {
+  openRedactor(
+    groups: () => readonly Group[],
+    mask: (group: Group, needle: number) => ReturnType<Masks["for"]>,
+    found: (finding: RedactorFinding) => void,
+  ): Redactor {
     return new Redactor(
       {
         factory: this.factory,
@@ -396,7 +404,10 @@ class LiveStream implements RedactorStream {
     const group = this.groups[set]!;
     const secret = group.owners[needle]!;
     const variant = group.variants[needle]!;
-    this.engine.report({ kind, secret: secret.name, variant, fingerprint: secret.fingerprint, stream: this.name, line, offset, length }, this.options.onFinding);
+    this.engine.report(
+      { kind, secret: secret.name, variant, fingerprint: secret.fingerprint, stream: this.name, line, offset, length },
+      this.options.onFinding,
+    );
     this.judge(secret.name, offset);
   }
 
@@ -432,7 +443,8 @@ function checkMask(given: MaskStyle | MaskOptions | undefined): MaskOptions & { 
   const { text } = options;
   if (text !== undefined) {
     if (style !== "fixed" && style !== "length") throw new LogveilError("LV_USAGE", `a mask text goes with the styles fixed and length, not ${style}`);
-    if (style === "length" && !/^[\x21-\x7e]$/.test(text)) throw new LogveilError("LV_USAGE", "the text of a length mask must be one printable ASCII character");
+    if (style === "length" && !/^[\x21-\x7e]$/.test(text))
+      throw new LogveilError("LV_USAGE", "the text of a length mask must be one printable ASCII character");
     if (text === "" || Buffer.byteLength(text) > 64 || /[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) {
       throw new LogveilError("LV_USAGE", "a mask text must be 1 to 64 bytes without control characters or line ends");
     }

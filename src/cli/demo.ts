@@ -13,12 +13,21 @@ const PLANTS: readonly { readonly what: string; plant(secret: string): string }[
   { what: "plain, by set -x", plant: (secret) => `+ curl -H 'Authorization: Bearer ${secret}' https://api.example/deploy` },
   { what: "base64", plant: (secret) => `auth: ${Buffer.from(`user:${secret}`).toString("base64")}` },
   { what: "base64, twice", plant: (secret) => Buffer.from(Buffer.from(`{"token":"${secret}"}`).toString("base64")).toString("base64") },
-  { what: "base64, wrapped at 76", plant: (secret) => Buffer.from(`${"deploy key for the staging cluster: ".repeat(2)}${secret}`).toString("base64").replace(/.{76}/g, "$&\n") },
+  {
+    what: "base64, wrapped at 76",
+    plant: (secret) =>
+      Buffer.from(`${"deploy key for the staging cluster: ".repeat(2)}${secret}`)
+        .toString("base64")
+        .replace(/.{76}/g, "$&\n"),
+  },
   { what: "hex dump", plant: (secret) => `0000: ${Buffer.from(secret).toString("hex")}` },
   { what: "hex pairs", plant: (secret) => `key ${(Buffer.from(secret).toString("hex").match(/../g) ?? []).join(":")}` },
   { what: "URL", plant: (secret) => `GET https://deploy:${encodeURIComponent(secret)}@registry.example/v2/` },
   { what: "JSON in JSON", plant: (secret) => JSON.stringify({ body: JSON.stringify({ password: secret }) }) },
-  { what: "XML", plant: (secret) => `<password>${secret.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;").replaceAll("'", "&apos;")}</password>` },
+  {
+    what: "XML",
+    plant: (secret) => `<password>${secret.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;").replaceAll("'", "&apos;")}</password>`,
+  },
   { what: "shell quotes", plant: (secret) => `+ echo '${secret.replaceAll("'", `'\\''`)}'` },
   { what: "cut by a colour", plant: (secret) => `token \x1b[32m${secret.slice(0, 9)}\x1b[1m${secret.slice(9)}\x1b[0m ok` },
   { what: "wrapped by a terminal", plant: (secret) => `password is ${secret.slice(0, 11)}\r\n${secret.slice(11)}` },
@@ -39,7 +48,11 @@ export function demo(file: string | undefined, options: { readonly engine?: Engi
   const input = Buffer.from(log.join("\n"));
 
   const findings: Finding[] = [];
-  const engine = createEngine({ secrets: [{ name: "DEPLOY_TOKEN", value: secret }], engine: options.engine ?? "auto", onFinding: (finding) => findings.push(finding) });
+  const engine = createEngine({
+    secrets: [{ name: "DEPLOY_TOKEN", value: secret }],
+    engine: options.engine ?? "auto",
+    onFinding: (finding) => findings.push(finding),
+  });
   const stream = engine.stream({ name: file ?? "sample" });
   const started = performance.now();
   const pieces: Uint8Array[] = [];
@@ -61,7 +74,9 @@ export function demo(file: string | undefined, options: { readonly engine?: Engi
   }
   print(`\n  line   offset  length  secret        fingerprint  found as`);
   for (const { line, offset, length, secret: name, fingerprint, variant } of findings) {
-    print(`  ${String(line).padStart(4)} ${String(offset).padStart(8)} ${String(length).padStart(7)}  ${name.padEnd(12)}  ${fingerprint.padEnd(11)}  ${variant}`);
+    print(
+      `  ${String(line).padStart(4)} ${String(offset).padStart(8)} ${String(length).padStart(7)}  ${name.padEnd(12)}  ${fingerprint.padEnd(11)}  ${variant}`,
+    );
   }
   const leaked = planted.filter(({ text }) => output.includes(text)).length;
   const { needles } = engine.stats();

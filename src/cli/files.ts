@@ -146,7 +146,8 @@ export async function outputPath(file: string, folder: string): Promise<string> 
   });
   const target = resolve(folder, basename(file));
   const same = await realpath(file).catch(() => resolve(file));
-  if (same === (await realpath(target).catch(() => target))) throw new LogveilError("LV_USAGE", `${file}: --out would overwrite the input; use --in-place for that`);
+  if (same === (await realpath(target).catch(() => target)))
+    throw new LogveilError("LV_USAGE", `${file}: --out would overwrite the input; use --in-place for that`);
   return target;
 }
 

@@ -44,11 +44,19 @@ const quote = (text: string): string => text.replaceAll("'", "\\'");
 
 /** The manual page in roff (man(7)). */
 export function manual(version: string): string {
-  const escape = (text: string): string => text.replaceAll("\\", "\\e").replaceAll("-", "\\-").replace(/^([.'])/gm, "\\&$1");
+  const escape = (text: string): string =>
+    text
+      .replaceAll("\\", "\\e")
+      .replaceAll("-", "\\-")
+      .replace(/^([.'])/gm, "\\&$1");
   const commands = COMMANDS.flatMap((command) => [
     `.SS ${escape(`logveil ${command.name} ${command.usage}`)}`,
     escape(`${command.summary}.`),
-    ...command.options.flatMap((row) => [".TP", `.B ${escape(row.flags)}`, escape(row.help + (row.repeat ? "; may be repeated" : "") + (row.default === undefined ? "" : `; default: ${row.default}`))]),
+    ...command.options.flatMap((row) => [
+      ".TP",
+      `.B ${escape(row.flags)}`,
+      escape(row.help + (row.repeat ? "; may be repeated" : "") + (row.default === undefined ? "" : `; default: ${row.default}`)),
+    ]),
     ...command.examples.flatMap(([line, what]) => [".PP", escape(`Example (${what}):`), ".PP", ".nf", escape(line), ".fi"]),
   ]);
   return `${[

@@ -25,7 +25,12 @@ const SECRETS: readonly OptionRow[] = [
 ];
 
 const MASKING: readonly OptionRow[] = [
-  { flags: "--mask <style>", help: "label [REDACTED:NAME], fixed ***, length (* per byte), keyed (label and fingerprint)", choices: ["label", "fixed", "length", "keyed"], default: "label" },
+  {
+    flags: "--mask <style>",
+    help: "label [REDACTED:NAME], fixed ***, length (* per byte), keyed (label and fingerprint)",
+    choices: ["label", "fixed", "length", "keyed"],
+    default: "label",
+  },
   { flags: "--mask-text <text>", help: "text of a fixed mask, character of a length mask" },
   { flags: "--engine <engine>", help: "which matcher runs", choices: ["auto", "native", "portable"], default: "auto" },
   { flags: "--no-rules", help: "known secrets only (this release has no rules: it changes nothing yet)" },

@@ -62,7 +62,8 @@ export function openSession(options: MaskingOptions): Session {
     },
     onWarning: (warning) => notice(warning.message),
   });
-  for (const { kind, name, reason } of engine.reports) notice(`secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}`);
+  for (const { kind, name, reason } of engine.reports)
+    notice(`secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}`);
   if (secrets.length === 0) notice("no secrets were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
   return {
     engine,

@@ -19,7 +19,12 @@ const CHUNK_BYTES = 256 * 1024;
 
 export const CONTENT_CODINGS: readonly ContentCoding[] = [
   // RFC 1952
-  { name: "gzip", magic: [0x1f, 0x8b], decoder: () => zlib.createGunzip({ chunkSize: CHUNK_BYTES }), encoder: () => zlib.createGzip({ chunkSize: CHUNK_BYTES }) },
+  {
+    name: "gzip",
+    magic: [0x1f, 0x8b],
+    decoder: () => zlib.createGunzip({ chunkSize: CHUNK_BYTES }),
+    encoder: () => zlib.createGzip({ chunkSize: CHUNK_BYTES }),
+  },
   // RFC 8878
   { name: "zstd", magic: [0x28, 0xb5, 0x2f, 0xfd], decoder: () => zstd().decoder(), encoder: () => zstd().encoder() },
   { name: "identity", magic: [], decoder: () => undefined, encoder: () => undefined },
@@ -34,7 +39,8 @@ export function codingOf(head: Uint8Array): ContentCoding {
 function zstd(): { decoder(): Duplex; encoder(): Duplex } {
   const own = zlib as unknown as { createZstdDecompress?: (options: object) => Duplex; createZstdCompress?: (options: object) => Duplex };
   const { createZstdDecompress: decompress, createZstdCompress: compress } = own;
-  if (decompress !== undefined && compress !== undefined) return { decoder: () => decompress({ chunkSize: CHUNK_BYTES }), encoder: () => compress({ chunkSize: CHUNK_BYTES }) };
+  if (decompress !== undefined && compress !== undefined)
+    return { decoder: () => decompress({ chunkSize: CHUNK_BYTES }), encoder: () => compress({ chunkSize: CHUNK_BYTES }) };
   try {
     const addon = createRequire(import.meta.url)("zstd-napi") as typeof import("zstd-napi");
     return { decoder: () => new addon.DecompressStream(), encoder: () => new addon.CompressStream() };

@@ -52,7 +52,8 @@ export function maskFamilies(options: Required<Pick<MaskOptions, "style">> & Mas
   const { style, text } = options;
   const fills = [...(style === "length" && text !== undefined ? [text.charCodeAt(0)] : []), ...Buffer.from("*#x-._~=+|\x7f")];
   const plain = style === "fixed" ? (text ?? "***") : "***";
-  const named: MaskFamily[] = style === "label" || style === "keyed" ? [{ open: "[REDACTED:", close: "]", name: style === "keyed" ? "keyed" : "name" }, constant("[REDACTED]")] : [];
+  const named: MaskFamily[] =
+    style === "label" || style === "keyed" ? [{ open: "[REDACTED:", close: "]", name: style === "keyed" ? "keyed" : "name" }, constant("[REDACTED]")] : [];
   const texts = [...named, constant(plain), ...QUOTES.map(([left, right]) => constant(left + plain + right))];
   return { style, texts, fills };
 }

@@ -1,17 +1,7 @@
 /** The portable engine: the {@link MatcherFactory} in plain TypeScript. It cannot lock or wipe memory (native/README.md says what that means). */
 import { Automaton } from "./automaton.js";
 import { Lane } from "./lanes.js";
-import {
-  HEAD,
-  HEAD_SIZE,
-  type MatcherFactory,
-  type MatcherStream,
-  MIN_NEEDLE_BYTES,
-  NEEDLE,
-  type NeedleSet,
-  type NeedleTable,
-  ROW_SIZE,
-} from "./matcher.js";
+import { HEAD, HEAD_SIZE, type MatcherFactory, type MatcherStream, MIN_NEEDLE_BYTES, NEEDLE, type NeedleSet, type NeedleTable, ROW_SIZE } from "./matcher.js";
 import { KIND, type Token, tokenize } from "./projection.js";
 import { RawLane } from "./raw.js";
 import { Rows } from "./rows.js";

@@ -14,7 +14,9 @@ export function parseSecrets(text: string, place: string): SecretInput[] {
 
 function parseJsonLine(line: string, place: string): SecretInput {
   const bad = (problem: string): LogveilError =>
-    new LogveilError("LV_CONFIG", `${place}: ${problem}; expected a line like {"name":"TOKEN","value":"…"} or {"name":"TOKEN","valueBase64":"…"}`, { facts: { place } });
+    new LogveilError("LV_CONFIG", `${place}: ${problem}; expected a line like {"name":"TOKEN","value":"…"} or {"name":"TOKEN","valueBase64":"…"}`, {
+      facts: { place },
+    });
   let entry: unknown;
   try {
     entry = JSON.parse(line);

@@ -7,7 +7,8 @@ import { parseSecrets } from "./parse.js";
 /** Values of environment variables; `*` in a pattern stands for any characters. A name without `*` must be set. */
 export function fromEnvironment(patterns: readonly string[], environment: NodeJS.ProcessEnv): SecretInput[] {
   return patterns.flatMap((pattern) => {
-    if (!/^[A-Za-z_*][A-Za-z0-9_*]*$/.test(pattern)) throw new LogveilError("LV_USAGE", `--secret-env takes the name of a variable, not its value; * stands for any characters`);
+    if (!/^[A-Za-z_*][A-Za-z0-9_*]*$/.test(pattern))
+      throw new LogveilError("LV_USAGE", `--secret-env takes the name of a variable, not its value; * stands for any characters`);
     if (!pattern.includes("*")) {
       const value = environment[pattern];
       if (value === undefined) throw new LogveilError("LV_CONFIG", `--secret-env ${pattern}: no such variable is set`);
@@ -46,6 +47,10 @@ function read(file: string | number, option: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw new LogveilError("LV_IO", `${option}: cannot read ${typeof file === "number" ? `descriptor ${file}` : file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError(
+      "LV_IO",
+      `${option}: cannot read ${typeof file === "number" ? `descriptor ${file}` : file} (${(error as NodeJS.ErrnoException).code})`,
+      { cause: error },
+    );
   }
 }

@@ -133,7 +133,10 @@ function percentDecoded(text: string): string {
 
 /** `Server=x;User=y;Password=z`: values of secret-like keys. */
 function connectionString(text: string): string[] {
-  const pairs = text.trim().split(";").filter((pair) => pair.trim() !== "");
+  const pairs = text
+    .trim()
+    .split(";")
+    .filter((pair) => pair.trim() !== "");
   if (pairs.length < 2 || !pairs.every((pair) => /^\s*[A-Za-z][A-Za-z0-9 _.-]*=/.test(pair))) return [];
   return pairs.flatMap((pair) => {
     const at = pair.indexOf("=");

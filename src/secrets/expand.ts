@@ -52,7 +52,12 @@ function spell(found: Found, value: Buffer, prefix: string, token: boolean, opti
       // What a short value is spelled as may be long enough to stand by itself; a spelling shorter than the value would be weaker than it.
       if (row.name === "trimmed" && salience(spelling, options).verdict === "refused") continue;
       const asToken = token && (spelling.length < options.tokenBelowBytes || row.name === "plain" || row.name === "trimmed");
-      if (asToken && row.base64 === true && !Buffer.from(value.toString(row.name === "base64url" ? "base64url" : "base64").replaceAll("=", "")).equals(spelling)) continue;
+      if (
+        asToken &&
+        row.base64 === true &&
+        !Buffer.from(value.toString(row.name === "base64url" ? "base64url" : "base64").replaceAll("=", "")).equals(spelling)
+      )
+        continue;
       if (!asToken && spelling.length < Math.min(value.length, options.tokenBelowBytes)) continue;
       classify(found, spelling, name, asToken, row.base64 === true ? WRAP_BASE64_BYTES : WRAP_BYTES);
     }
@@ -84,4 +89,3 @@ function file(found: Found, bytes: Buffer, flags: number, variant: string): void
   // The same bytes as a token and as an ordinary needle: the ordinary one masks more.
   if (known === undefined || ((known.flags & NEEDLE.TOKEN) !== 0 && (flags & NEEDLE.TOKEN) === 0)) found.set(key, { bytes, flags, variant });
 }
-

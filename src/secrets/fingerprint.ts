@@ -55,7 +55,11 @@ export function installationKey(directory = join(process.env["XDG_STATE_HOME"] |
     return readKey(file) ?? makeKey(directory, file);
   } catch (error) {
     if (error instanceof LogveilError) throw error;
-    throw new LogveilError("LV_IO", `${file}: cannot keep the fingerprint key there (${(error as NodeJS.ErrnoException).code}); set XDG_STATE_HOME to a writable folder`, { cause: error });
+    throw new LogveilError(
+      "LV_IO",
+      `${file}: cannot keep the fingerprint key there (${(error as NodeJS.ErrnoException).code}); set XDG_STATE_HOME to a writable folder`,
+      { cause: error },
+    );
   }
 }
 
@@ -67,7 +71,8 @@ function readKey(file: string): Buffer | undefined {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
-  if (key.length !== KEY_BYTES) throw new LogveilError("LV_KEY_LENGTH", `${file}: expected ${KEY_BYTES} bytes, found ${key.length}; delete the file to have a new key made`);
+  if (key.length !== KEY_BYTES)
+    throw new LogveilError("LV_KEY_LENGTH", `${file}: expected ${KEY_BYTES} bytes, found ${key.length}; delete the file to have a new key made`);
   return key;
 }
 

@@ -32,7 +32,12 @@ function text(name: string, encode: (value: string) => readonly string[], vector
 export const VARIANTS: readonly VariantRow[] = [
   { name: "plain", encode: (value) => [Buffer.from(value)], vector: { value: "hunter2-x", expect: ["hunter2-x"] } },
   { name: "trimmed", encode: trimmed, vector: { value: ' "hunter2-x"\n', expect: ["hunter2-x"] } },
-  { name: "base64", base64: true, encode: (value) => base64Cores(value, "base64"), vector: { value: "Password123!", expect: ["UGFzc3dvcmQxMjMh", "Bhc3N3b3JkMTIzI", "QYXNzd29yZDEyMy"] } },
+  {
+    name: "base64",
+    base64: true,
+    encode: (value) => base64Cores(value, "base64"),
+    vector: { value: "Password123!", expect: ["UGFzc3dvcmQxMjMh", "Bhc3N3b3JkMTIzI", "QYXNzd29yZDEyMy"] },
+  },
   { name: "base64url", base64: true, encode: (value) => base64Cores(value, "base64url"), vector: { value: "a>?>?>?>?b", expect: ["YT4_Pj8-Pz4_Y"] } },
   { name: "base64-base64", base64: true, encode: base64Twice, vector: { value: "Password123!", expect: ["VUdGemMzZHZjbVF4TWpNa".slice(0, 20)] } },
   {
@@ -54,7 +59,10 @@ export const VARIANTS: readonly VariantRow[] = [
   },
   { name: "url-twice", encode: (value) => percentTwice(value).map((spelling) => Buffer.from(spelling)), vector: { value: "a b/c", expect: ["a%2520b%252Fc"] } },
   text("json", json, { value: 'a"b/<', expect: ['a\\"b/<', 'a\\"b\\/<', "a\\u0022b/\\u003c", "a\\u0022b/\\u003C", 'a\\\\\\"b/<', 'a\\\\\\\\\\\\\\"b/<'] }),
-  text("entities", entities, { value: `a<b>'c"&d`, expect: ["a&lt;b&gt;&#39;c&quot;&amp;d", "a&#60;b&#62;&#39;c&#34;&#38;d", "a&#x3c;b&#x3e;&#x27;c&#x22;&#x26;d"] }),
+  text("entities", entities, {
+    value: `a<b>'c"&d`,
+    expect: ["a&lt;b&gt;&#39;c&quot;&amp;d", "a&#60;b&#62;&#39;c&#34;&#38;d", "a&#x3c;b&#x3e;&#x27;c&#x22;&#x26;d"],
+  }),
   text("shell-single", singleQuoted, { value: "it's-a", expect: ["it'\\''s-a", `it'"'"'s-a`] }),
   text("shell-ansi-c", ansiC, { value: "a\nb'c\\", expect: ["a\\nb\\'c\\\\"] }),
   text("shell-double", doubleQuoted, { value: 'a$b"c`d\\', expect: ['a\\$b\\"c\\`d\\\\'] }),

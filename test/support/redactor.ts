@@ -14,13 +14,19 @@ export interface Run {
   readonly findings: RedactorFinding[];
 }
 
-export function redactorOver(factory: MatcherFactory, needles: readonly OracleNeedle[], mask: string, found: (finding: RedactorFinding) => void, maxGapBytes = 65536, set = factory.build(tableOf(needles))): Redactor {
+export function redactorOver(
+  factory: MatcherFactory,
+  needles: readonly OracleNeedle[],
+  mask: string,
+  found: (finding: RedactorFinding) => void,
+  maxGapBytes = 65536,
+  set = factory.build(tableOf(needles)),
+): Redactor {
   if (needles.some(({ bytes }) => bytes.length < MIN_NEEDLE_BYTES)) throw new Error("test needle too short");
   const plan = mask.length === 1 ? ({ kind: "fill", byte: mask.charCodeAt(0) } as const) : ({ kind: "text", bytes: Buffer.from(mask) } as const);
-  return new Redactor(
-    { factory, maxGapBytes, exposureWindowBytes: 64, needleBytes: (_, needle) => needles[needle]!.bytes.length, mask: () => plan, found },
-    [set],
-  );
+  return new Redactor({ factory, maxGapBytes, exposureWindowBytes: 64, needleBytes: (_, needle) => needles[needle]!.bytes.length, mask: () => plan, found }, [
+    set,
+  ]);
 }
 
 /** Runs `chunks` to the end. Pieces are copied at once: they may be views. */

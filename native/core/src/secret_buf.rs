@@ -56,11 +56,16 @@ impl<T: Copy + Default> DerefMut for SecretBuf<T> {
 
 impl<T: Copy + Default> Drop for SecretBuf<T> {
     fn drop(&mut self) {
-        for value in self.iter_mut() {
-            // SAFETY: `value` is a valid, exclusive reference; the volatile write cannot be left out by the compiler.
-            unsafe { std::ptr::write_volatile(value, T::default()) };
-        }
+        wipe(self);
         release(self.start.cast(), self.bytes());
+    }
+}
+
+/// Zeroes `values`, in a way that the compiler cannot leave out although nobody reads them again.
+fn wipe<T: Copy + Default>(values: &mut [T]) {
+    for value in values {
+        // SAFETY: `value` is a valid, exclusive reference to a plain value.
+        unsafe { std::ptr::write_volatile(value, T::default()) };
     }
 }
 
@@ -116,5 +121,31 @@ mod tests {
         let copy = SecretBuf::copy_of(&[1u8, 2, 3]);
         assert_eq!(&copy[..], &[1, 2, 3]);
         assert_eq!(SecretBuf::<u8>::zeroed(0).len(), 0);
+    }
+
+    #[test]
+    fn wiping_leaves_no_byte() {
+        let mut buf = SecretBuf::copy_of(&[0xa5u8; 5000]);
+        wipe(&mut buf);
+        assert!(buf.iter().all(|&value| value == 0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_mapping_is_left_out_of_core_dumps() {
+        let buf = SecretBuf::copy_of(&[0xa5u8; 5000]);
+        let address = buf.as_ptr() as usize;
+        let text = std::fs::read_to_string("/proc/self/smaps").expect("readable");
+        let mut inside = false;
+        for line in text.lines() {
+            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+            if let Some((Ok(start), Ok(end))) = range.map(|(start, end)| (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16))) {
+                inside = (start..end).contains(&address);
+            } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| inside) {
+                assert!(flags.split_whitespace().any(|flag| flag == "dd"), "in core dumps: {flags}");
+                return;
+            }
+        }
+        panic!("the mapping is not listed");
     }
 }

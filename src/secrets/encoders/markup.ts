@@ -87,8 +87,10 @@ const NAMED: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">"
 export function entities(text: string): string[] {
   const replace = (chars: string, apostrophe: string): string =>
     [...text].map((char) => (char === "'" ? apostrophe : chars.includes(char) ? NAMED[char] : char)).join("");
-  const numeric = (render: (code: number) => string, chars: string): string => [...text].map((char) => (chars.includes(char) ? render(char.codePointAt(0)!) : char)).join("");
-  const wide = (render: (code: number) => string): string => [...text].map((char) => (`&<>"'`.includes(char) || char > "\u007e" ? render(char.codePointAt(0)!) : char)).join("");
+  const numeric = (render: (code: number) => string, chars: string): string =>
+    [...text].map((char) => (chars.includes(char) ? render(char.codePointAt(0)!) : char)).join("");
+  const wide = (render: (code: number) => string): string =>
+    [...text].map((char) => (`&<>"'`.includes(char) || char > "\u007e" ? render(char.codePointAt(0)!) : char)).join("");
   const renders = [
     (code: number) => `&#${code};`,
     (code: number) => `&#${String(code).padStart(3, "0")};`,

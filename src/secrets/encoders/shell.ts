@@ -32,7 +32,11 @@ export function doubleQuoted(text: string): string[] {
 
 /** Backslash before every special character: bash's `printf %q`, and the cautious sets of other tools. */
 export function backslashed(text: string): string[] {
-  return [text.replace(/[ !"#$&'()*,;<>?[\\\]^`{|}~\t]/g, "\\$&"), text.replace(/[ !"$&'()*,;<>?[\\\]^`{|}\t]/g, "\\$&"), text.replace(/[^A-Za-z0-9_@%+=:,./\u0080-\u{10ffff}\n-]/gu, "\\$&")];
+  return [
+    text.replace(/[ !"#$&'()*,;<>?[\\\]^`{|}~\t]/g, "\\$&"),
+    text.replace(/[ !"$&'()*,;<>?[\\\]^`{|}\t]/g, "\\$&"),
+    text.replace(/[^A-Za-z0-9_@%+=:,./\u0080-\u{10ffff}\n-]/gu, "\\$&"),
+  ];
 }
 
 export function windowsCmd(text: string): string[] {
@@ -43,5 +47,11 @@ export function windowsCmd(text: string): string[] {
 
 export function powershell(text: string): string[] {
   const tick = text.replace(/[`$"]/g, "`$&");
-  return [tick, text.replace(/[`$"']/g, "`$&"), text.replaceAll("'", "''"), text.replaceAll('"', '""'), tick.replaceAll("\n", "`n").replaceAll("\r", "`r").replaceAll("\t", "`t")];
+  return [
+    tick,
+    text.replace(/[`$"']/g, "`$&"),
+    text.replaceAll("'", "''"),
+    text.replaceAll('"', '""'),
+    tick.replaceAll("\n", "`n").replaceAll("\r", "`r").replaceAll("\t", "`t"),
+  ];
 }
