@@ -28,8 +28,8 @@ export interface EngineOptions {
   readonly engine?: EngineChoice;
   /** 32 random bytes that fingerprints are keyed with; absent: random for this engine. Throws `LV_KEY_LENGTH` for another length. */
   readonly fingerprintKey?: Uint8Array;
-  onFinding?(finding: Finding): void;
-  onWarning?(warning: Warning): void;
+  readonly onFinding?: (finding: Finding) => void;
+  readonly onWarning?: (warning: Warning) => void;
 }
 
 export interface StreamOptions {
@@ -39,7 +39,7 @@ export interface StreamOptions {
   readonly name?: string;
   /** Ends the stream with `LV_ABORTED`; nothing held back is released. */
   readonly signal?: AbortSignal;
-  onFinding?(finding: Finding): void;
+  readonly onFinding?: (finding: Finding) => void;
 }
 
 /**
@@ -205,7 +205,7 @@ class EngineCore implements Engine {
     const redact = (input: never, options?: StreamOptions): never => this.redact(input, bound(options)) as never;
     return {
       name,
-      redact: redact as Scope["redact"],
+      redact: redact,
       stream: (options) => this.stream(bound(options)),
       transform: (options) => this.transform(bound(options)),
       transformWeb: (options) => this.transformWeb(bound(options)),

@@ -9,7 +9,7 @@ import type { Finding } from "../types.js";
 const SAMPLE = `$ npm ci\nadded 118 packages in 3m\n$ npm run build\n> tsc -p tsconfig.build.json\nsrc/index.ts compiled\n$ npm test\n 42 passed\n$ docker build -t app .\nStep 1/4 : FROM node:22\nStep 2/4 : COPY . .\nStep 3/4 : RUN npm ci\nStep 4/4 : CMD ["node", "."]\nSuccessfully built\n`;
 
 /** Ways in which a secret reaches a log. */
-const PLANTS: readonly { readonly what: string; plant(secret: string): string }[] = [
+const PLANTS: readonly { readonly what: string; readonly plant: (secret: string) => string }[] = [
   { what: "plain, by set -x", plant: (secret) => `+ curl -H 'Authorization: Bearer ${secret}' https://api.example/deploy` },
   { what: "base64", plant: (secret) => `auth: ${Buffer.from(`user:${secret}`).toString("base64")}` },
   { what: "base64, twice", plant: (secret) => Buffer.from(Buffer.from(`{"token":"${secret}"}`).toString("base64")).toString("base64") },

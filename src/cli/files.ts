@@ -22,7 +22,7 @@ export function temporaryFiles(): ReadonlySet<string> {
 function ioError(file: string, what: string, error: unknown): LogveilError {
   if (error instanceof LogveilError) return error;
   const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
-  const hint = String(code).startsWith("Z_") || String(code).startsWith("ZSTD") ? "the compressed data is damaged or cut off" : String(code);
+  const hint = code.startsWith("Z_") || code.startsWith("ZSTD") ? "the compressed data is damaged or cut off" : code;
   return new LogveilError("LV_IO", `${file}: ${what} (${hint})`, { cause: error, facts: { file, code } });
 }
 
@@ -67,15 +67,15 @@ export async function scrubInput(input: Readable, machine: RedactorStream, sink:
 
 /** The first chunk, put back: live input is not waited for beyond it. */
 function firstBytes(input: Readable): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
+  return new Promise((done, reject) => {
     const ready = (): void => {
       const chunk = input.read() as Buffer | null;
       if (chunk === null) return;
       input.off("readable", ready).off("end", ended).off("error", reject);
       input.unshift(chunk);
-      resolve(chunk.subarray(0, MAGIC_BYTES));
+      done(chunk.subarray(0, MAGIC_BYTES));
     };
-    const ended = (): void => resolve(Buffer.alloc(0));
+    const ended = (): void => done(Buffer.alloc(0));
     if (input.readableEnded) ended();
     input.on("readable", ready).once("end", ended).once("error", reject);
   });

@@ -36,7 +36,7 @@ function option(row: OptionRow): Option {
   return built;
 }
 
-function command(row: CommandRow, done: (code: number) => void): Command {
+function commandOf(row: CommandRow, done: (code: number) => void): Command {
   const built = new Command(row.name).description(row.summary).usage(row.usage).argument("[args...]").configureOutput(TALK).exitOverride();
   for (const each of row.options) built.addOption(option(each));
   if (row.name === "run") built.passThroughOptions();
@@ -56,7 +56,7 @@ async function main(): Promise<number> {
     .exitOverride()
     .enablePositionalOptions()
     .showSuggestionAfterError();
-  for (const row of COMMANDS) program.addCommand(command(row, (result) => (code = result)));
+  for (const row of COMMANDS) program.addCommand(commandOf(row, (result) => (code = result)));
   program.addHelpText("after", `\nlogveil COMMAND --help tells more. ${EXIT_HELP}`);
   try {
     await program.parseAsync();
@@ -74,7 +74,7 @@ function explain(error: unknown): number {
     process.stderr.write(`logveil: ${error.message}\n`);
     return EXIT.USAGE;
   }
-  const { name = "Error", code } = (error ?? {}) as NodeJS.ErrnoException;
+  const { name, code } = (error ?? {}) as NodeJS.ErrnoException;
   if (code !== undefined && /^E[A-Z]+$/.test(code)) {
     process.stderr.write(`logveil: input or output failed (${code})\n`);
     return EXIT.USAGE;

@@ -36,7 +36,7 @@ export function pump(source: Readable, machine: RedactorStream, sink: Writable, 
         if (rest === undefined) resolve();
         else sink.write(rest, (error) => (error ? reject(error) : resolve()));
       } catch (error) {
-        reject(error as Error);
+        reject(error);
       }
     };
     const stop = (): void => {

@@ -250,7 +250,7 @@ export class Redactor {
       this.open = { start: from, end: from, cause: span.cause, line: this.lines + 1, plan };
       if (plan.kind === "text") out.push(plan.bytes);
     }
-    this.open!.end = to;
+    this.open.end = to;
     this.window.slices(from, to, (piece) => this.maskPiece(piece, out));
     this.released = to;
   }

@@ -18,7 +18,7 @@ export function loadMatcher(want: EngineChoice = "auto"): MatcherFactory {
   if (forced !== undefined && forced !== "" && forced !== "native" && forced !== "portable" && forced !== "auto") {
     throw new LogveilError("LV_USAGE", "LOGVEIL_ENGINE must be native, portable or auto");
   }
-  const choice = want === "auto" && forced ? (forced as EngineChoice) : want;
+  const choice = want === "auto" && forced ? forced : want;
   if (choice === "portable") return portable;
   const { addon, tried, failure } = load();
   if (addon !== undefined) return nativeMatcher(addon);

@@ -28,13 +28,13 @@ export function parts(value: Buffer, max: number): Part[] {
   return [...found.values()];
 }
 
-/** Every line of a multi-line value, trimmed. */
+/** Every line of a multi-line value, trimmed; none that are structure (PEM borders, INI sections). */
 function lines(text: string): string[] {
   if (!/[\r\n]/.test(text)) return [];
   return text
     .split(/\r\n|\r|\n/)
     .map((line) => line.trim())
-    .filter((line) => !/^-----(BEGIN|END) [A-Z0-9 ]+-----$/.test(line));
+    .filter((line) => !/^(-----(BEGIN|END) [A-Z0-9 ]+-----|\[[^\]]*\])$/.test(line));
 }
 
 /** Both sides of `user:password`. */

@@ -51,7 +51,7 @@ function spell(found: Found, value: Buffer, prefix: string, token: boolean, opti
     for (const spelling of row.encode(value)) {
       // What a short value is spelled as may be long enough to stand by itself; a spelling shorter than the value would be weaker than it.
       if (row.name === "trimmed" && salience(spelling, options).verdict === "refused") continue;
-      const asToken = token && (spelling.length < options.tokenBelowBytes || row.name === "plain" || row.name === "trimmed");
+      const asToken = token && (spelling.length < options.tokenBelowBytes || row.name === "trimmed" || spelling.equals(value));
       if (
         asToken &&
         row.base64 === true &&

@@ -39,7 +39,7 @@ export const VARIANTS: readonly VariantRow[] = [
     vector: { value: "Password123!", expect: ["UGFzc3dvcmQxMjMh", "Bhc3N3b3JkMTIzI", "QYXNzd29yZDEyMy"] },
   },
   { name: "base64url", base64: true, encode: (value) => base64Cores(value, "base64url"), vector: { value: "a>?>?>?>?b", expect: ["YT4_Pj8-Pz4_Y"] } },
-  { name: "base64-base64", base64: true, encode: base64Twice, vector: { value: "Password123!", expect: ["VUdGemMzZHZjbVF4TWpNa".slice(0, 20)] } },
+  { name: "base64-base64", base64: true, encode: base64Twice, vector: { value: "Password123!", expect: ["VUdGemMzZHZjbVF4TWpNa"] } },
   {
     name: "base64-utf16le",
     base64: true,
@@ -89,13 +89,13 @@ function isText(value: Buffer): boolean {
 /** Without surrounding whitespace and matching quotes, as often as there are any; every stage is a spelling. */
 export function trimmed(value: Buffer): Buffer[] {
   const stages: Buffer[] = [];
-  let text = value.toString("latin1");
+  let rest = value.toString("latin1");
   for (;;) {
-    const bare = text.trim();
+    const bare = rest.trim();
     const first = bare[0];
     const next = bare.length > 2 && bare.at(-1) === first && `"'\``.includes(first!) ? bare.slice(1, -1) : bare;
-    if (next === text) return stages;
-    text = next;
-    stages.push(Buffer.from(text, "latin1"));
+    if (next === rest) return stages;
+    rest = next;
+    stages.push(Buffer.from(rest, "latin1"));
   }
 }

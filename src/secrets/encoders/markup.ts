@@ -39,20 +39,20 @@ const unicodeEscape = (code: number, upper: boolean): string => {
   return `\\u${upper ? digits.toUpperCase() : digits}`;
 };
 
-function escapeUnits(json: string, pick: (code: number, char: string) => boolean, upper: boolean): string {
+function escapeUnits(source: string, pick: (code: number, char: string) => boolean, upper: boolean): string {
   let text = "";
-  for (let i = 0; i < json.length; i++) {
-    const code = json.charCodeAt(i);
-    text += pick(code, json[i]!) ? unicodeEscape(code, upper) : json[i];
+  for (let i = 0; i < source.length; i++) {
+    const code = source.charCodeAt(i);
+    text += pick(code, source[i]!) ? unicodeEscape(code, upper) : source[i];
   }
   return text;
 }
 
-const stringify = (text: string): string => JSON.stringify(text).slice(1, -1);
+const escaped = (text: string): string => JSON.stringify(text).slice(1, -1);
 
 /** How JSON writers spell the inside of a string: minimal, `\/`, HTML-safe, .NET, ASCII only; RFC 8259 §7. */
 export function jsonOnce(text: string): string[] {
-  const minimal = stringify(text);
+  const minimal = escaped(text);
   const quoteless = minimal.replaceAll('\\"', "\u0000");
   const html = "<>&'\u2028\u2029";
   const variants = [
@@ -78,8 +78,8 @@ export function jsonOnce(text: string): string[] {
 /** JSON in JSON, up to three deep. */
 export function json(text: string): string[] {
   const once = jsonOnce(text);
-  const twice = once.map(stringify);
-  return [...once, ...twice, ...twice.map(stringify), ...twice.map((inner) => inner.replaceAll("/", "\\/"))];
+  const twice = once.map(escaped);
+  return [...once, ...twice, ...twice.map(escaped), ...twice.map((inner) => inner.replaceAll("/", "\\/"))];
 }
 
 const NAMED: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
