@@ -64,6 +64,7 @@ export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks
   const fills = families.fills.map(() => false);
   const opens = families.texts.map((family) => Buffer.from(family.open));
   const closes = families.texts.map((family) => Buffer.from(family.close));
+  const runs = families.fills.map((fill) => Buffer.alloc(FILL_RUN, fill));
   const { bytes, offsets, flags } = table;
   for (let i = 0; i < flags.length; i++) {
     const needle = Buffer.from(bytes.buffer, bytes.byteOffset + offsets[i]!, offsets[i + 1]! - offsets[i]!);
@@ -75,7 +76,7 @@ export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks
       texts[f] = meetsLeft(needle, open) || meetsRight(needle, close, family.name !== "none");
     });
     families.fills.forEach((fill, f) => {
-      fills[f] ||= needle[0] === fill || needle.at(-1) === fill || needle.includes(Buffer.alloc(FILL_RUN, fill));
+      fills[f] ||= needle[0] === fill || needle.at(-1) === fill || needle.includes(runs[f]!);
     });
   }
   return { texts, fills };

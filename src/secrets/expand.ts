@@ -3,7 +3,7 @@ import { MAX_TOKEN_BYTES, MIN_NEEDLE_BYTES, NEEDLE } from "../core/matcher.js";
 import { isBlank } from "../core/lanes.js";
 import { parts } from "./decompose.js";
 import { salience, type SalienceOptions } from "./salience.js";
-import { VARIANTS } from "./variants.js";
+import { isBland, VARIANTS } from "./variants.js";
 
 export interface Needle {
   readonly bytes: Buffer;
@@ -46,7 +46,9 @@ export function expandSecret(value: Buffer, options: SalienceOptions & { readonl
 
 /** Runs the table over one value. A `line` of a longer secret is looked for as it is only. */
 function spell(found: Found, value: Buffer, prefix: string, token: boolean, options: SalienceOptions, line = false): void {
+  const bland = isBland(value);
   for (const row of line ? VARIANTS.slice(0, 2) : VARIANTS) {
+    if (bland && row.blandAsIs === true) continue;
     const name = prefix + row.name;
     for (const spelling of row.encode(value)) {
       // What a short value is spelled as may be long enough to stand by itself; a spelling shorter than the value would be weaker than it.

@@ -22,6 +22,24 @@ impl GramTable {
         Self { words: SecretBuf::zeroed(filter_words + (2 << bits)), filter_words, filter_shift: 32 - filter_bits, shift: 32 - bits }
     }
 
+    /// The first position in `text` (4 bytes or more) where a gram of the table stands, and its value: the loop that sees almost all bytes of a log.
+    #[inline]
+    pub fn find(&self, text: &[u8]) -> Option<(usize, u32)> {
+        let filter = &self.words[..self.filter_words];
+        let mut gram = u32::from_le_bytes([0, text[0], text[1], text[2]]);
+        for (at, &byte) in text[3..].iter().enumerate() {
+            gram = gram >> 8 | u32::from(byte) << 24;
+            let bit = gram.wrapping_mul(MIX) >> self.filter_shift;
+            let Some(word) = filter.get((bit >> 5) as usize) else { return None };
+            if word & (1 << (bit & 31)) != 0
+                && let Some(value) = self.get(gram)
+            {
+                return Some((at, value));
+            }
+        }
+        None
+    }
+
     /// Whether `gram` may be in the table: no false negatives.
     #[inline(always)]
     pub fn maybe(&self, gram: u32) -> bool {

@@ -111,11 +111,7 @@ impl RawLane {
         while at < to {
             if state.node == NONE && state.depth as usize <= at - from && to - at >= 4 {
                 let first = at - state.depth as usize;
-                let window = &chunk[first..to];
-                let found = window.windows(4).enumerate().find_map(|(i, bytes)| {
-                    let gram = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                    if automaton.grams.maybe(gram) { automaton.grams.get(gram).map(|node| (i, node)) } else { None }
-                });
+                let found = automaton.grams.find(&chunk[first..to]);
                 let last = if let Some((i, node)) = found {
                     at = first + i + 4;
                     state.node = node;
