@@ -1,5 +1,5 @@
 /** The laws at engine level: real secrets, all variants, real logs. */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createEngine, type Engine, type EngineOptions, type Finding, type RedactorStream } from "../../src/index.js";
@@ -54,13 +54,15 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
   });
 
   test.runIf(HAVE_FIXTURES)("leaves every log as it is when no secret is in it", () => {
-    const engine = make(Array.from({ length: 50 }, () => randomBytes(18).toString("base64url")));
+    const engine = make(Array.from({ length: 50 }, (_, i) => createHash("sha256").update(`unrelated ${i}`).digest("base64url")));
     for (const { name: title, bytes } of logs()) {
       for (const size of [7, 4096, 65536]) {
-        const input = size === 7 ? bytes.subarray(0, 100_000) : bytes;
+        const input = size === 7 ? bytes.subarray(0, bytes.lastIndexOf("\n", 100_000) + 1) : bytes;
         expect(through(engine.stream(), chunksOf(input, size)).equals(input), `${title} in chunks of ${size}`).toBe(true);
       }
-      expect(through(engine.stream(), bytewise(bytes.subarray(0, 8192))).equals(bytes.subarray(0, 8192)), title).toBe(true);
+      // Cut at a line end: in the middle of a number it may end like the start of some hex spelling, which the end of a stream masks.
+      const start = bytes.subarray(0, bytes.lastIndexOf("\n", 8192) + 1);
+      expect(through(engine.stream(), bytewise(start)).equals(start), title).toBe(true);
     }
     engine.close();
   });

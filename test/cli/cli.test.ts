@@ -1,0 +1,178 @@
+/** The command line as a user meets it: the built program in a process of its own. */
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+
+const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+const SECRET = "hunter2-hunter2-$x";
+const folder = (): string => mkdtempSync(join(tmpdir(), "logveil-cli-"));
+const env = { ...process.env, MY_TOKEN: SECRET, XDG_STATE_HOME: folder() };
+
+function logveil(args: string[], input: string | Buffer = ""): { out: string; raw: Buffer; err: string; code: number | null } {
+  const { stdout, stderr, status } = spawnSync(process.execPath, [main, ...args], { input, env });
+  expect(stderr.includes(SECRET), "stderr holds the secret").toBe(false);
+  return { out: stdout.toString(), raw: stdout, err: stderr.toString(), code: status };
+}
+
+const WITH = ["--secret-env", "MY_TOKEN"];
+
+describe("scrub", () => {
+  test("masks stdin; styles; report", () => {
+    const line = `a ${SECRET} b ${Buffer.from(SECRET).toString("base64")}\n`;
+    expect(logveil(["scrub", ...WITH], line).out).toBe("a [REDACTED:MY_TOKEN] b [REDACTED:MY_TOKEN]\n");
+    expect(logveil(["scrub", "--secret-env", "MY_*", "--mask", "fixed", "--mask-text", "<hidden>"], line).out).toBe("a <hidden> b <hidden>\n");
+    expect(logveil(["scrub", ...WITH, "--mask", "length"], line).out).toHaveLength(line.length);
+    expect(logveil(["scrub", ...WITH, "--mask", "keyed"], line).out).toMatch(/^a \[REDACTED:MY_TOKEN#[A-Z2-7]{8}\] b /);
+    const { err, code } = logveil(["scrub", ...WITH, "--report", "-", "--fail-on-finding"], line);
+    const entries = err
+      .trim()
+      .split("\n")
+      .map((entry) => JSON.parse(entry) as Record<string, unknown>);
+    expect(entries.map(({ type }) => type)).toEqual(["finding", "finding", "summary"]);
+    expect(entries[2]).toMatchObject({ bytesIn: line.length, findings: 2, secrets: 1 });
+    expect(code).toBe(1);
+  });
+
+  test("reads secrets from lists, files and descriptors; refuses weak ones by name", () => {
+    const dir = folder();
+    writeFileSync(
+      join(dir, "list.jsonl"),
+      `{"name":"A","value":"alpha-secret-1"}\n{"name":"B","valueBase64":"${Buffer.from("beta-secret-2").toString("base64")}"}\n{"name":"W","value":"true"}\n`,
+    );
+    writeFileSync(join(dir, ".env"), "# comment\nexport C='gamma-secret-3'\n");
+    writeFileSync(join(dir, "d"), "delta-secret-4\n");
+    const args = ["--secrets", join(dir, "list.jsonl"), "--secrets", join(dir, ".env"), "--secret-file", `D=${join(dir, "d")}`];
+    const { out, err } = logveil(["scrub", ...args], "alpha-secret-1 beta-secret-2 gamma-secret-3 delta-secret-4");
+    expect(out).toBe("[REDACTED:A] [REDACTED:B] [REDACTED:C] [REDACTED:D]");
+    expect(err).toContain("secret W is NOT masked");
+    const piped = spawnSync("sh", ["-c", `"$0" "$1" scrub --secrets-fd 3 3<"$2"`, process.execPath, main, join(dir, ".env")], { input: "gamma-secret-3", env });
+    expect(piped.stdout.toString()).toBe("[REDACTED:C]");
+  });
+
+  test("masks a secret that arrives in pieces, and lets a prompt through after silence", async () => {
+    const child = spawn(process.execPath, [main, "scrub", ...WITH], { env });
+    let out = "";
+    child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+    const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+    child.stdin.write("user h");
+    await pause(1500);
+    expect(out).toBe("user h");
+    child.stdin.write(`\npass ${SECRET.slice(0, 8)}`);
+    await pause(50);
+    child.stdin.end(`${SECRET.slice(8)} end\n`);
+    await new Promise((resolve) => child.on("close", resolve));
+    expect(out).toBe("user h\npass [REDACTED:MY_TOKEN] end\n");
+  });
+
+  test("keeps codings, replaces in place with mode and link, leaves clean files untouched", () => {
+    const dir = folder();
+    const [log, gz, clean, link] = ["a.log", "b.gz", "c.gz", "l.log"].map((name) => join(dir, name)) as [string, string, string, string];
+    writeFileSync(log, `x ${SECRET}\n`);
+    chmodSync(log, 0o640);
+    symlinkSync(log, link);
+    writeFileSync(gz, Buffer.concat([gzipSync(`y ${SECRET.slice(0, 5)}`), gzipSync(`${SECRET.slice(5)}\n`)]));
+    writeFileSync(clean, gzipSync("nothing here\n"));
+    const before = readFileSync(clean);
+    expect(gunzipSync(logveil(["scrub", ...WITH, gz]).raw).toString()).toBe("y [REDACTED:MY_TOKEN]\n");
+    expect(logveil(["scrub", ...WITH, "--in-place", link, gz, clean]).code).toBe(0);
+    expect(readFileSync(log, "utf8")).toBe("x [REDACTED:MY_TOKEN]\n");
+    expect(statSync(log).mode & 0o777).toBe(0o640);
+    expect(gunzipSync(readFileSync(gz)).toString()).toBe("y [REDACTED:MY_TOKEN]\n");
+    expect(readFileSync(clean).equals(before)).toBe(true);
+    expect(readdirSync(dir).filter((name) => name.startsWith("."))).toEqual([]);
+    expect(logveil(["scrub", ...WITH, "--out", join(dir, "out"), log]).code).toBe(0);
+    expect(logveil(["scrub", ...WITH, "--out", dir, log])).toMatchObject({ code: 2 });
+  });
+
+  test("zstd comes out as zstd", () => {
+    const dir = folder();
+    const made = spawnSync(
+      process.execPath,
+      ["-e", "const z=require('zstd-napi');process.stdout.write(z.compress(Buffer.from(process.env.MY_TOKEN+' in zstd')))"],
+      { env, cwd: fileURLToPath(new URL("../..", import.meta.url)) },
+    );
+    writeFileSync(join(dir, "a.zst"), made.stdout);
+    const { raw } = logveil(["scrub", ...WITH, join(dir, "a.zst")]);
+    expect([...raw.subarray(0, 4)]).toEqual([0x28, 0xb5, 0x2f, 0xfd]);
+    expect(logveil(["scrub", ...WITH, "--in-place", join(dir, "a.zst")]).code).toBe(0);
+    expect(logveil(["check", ...WITH, join(dir, "a.zst")]).code).toBe(0);
+  });
+
+  test("a damaged file is an error and stays as it was", () => {
+    const file = join(folder(), "bad.gz");
+    writeFileSync(file, gzipSync(`x ${SECRET} `.repeat(100)).subarray(0, 40));
+    const before = readFileSync(file);
+    const { code, err } = logveil(["scrub", ...WITH, "--in-place", file]);
+    expect(code).toBe(2);
+    expect(err).toContain("damaged or cut off");
+    expect(readFileSync(file).equals(before)).toBe(true);
+  });
+
+  test("a closed pipe is no error", () => {
+    const { status, stderr } = spawnSync("sh", ["-c", `yes "$MY_TOKEN" | "$0" "$1" scrub --quiet --secret-env MY_TOKEN | head -n 1`, process.execPath, main], {
+      env,
+    });
+    expect([status, stderr.toString()]).toEqual([0, ""]);
+  });
+
+  test.each([
+    [["scrub", "--frob"], "unknown option"],
+    [["scrub", "--secret-env", "NOPE_NOPE"], "no such variable"],
+    [["scrub", ...WITH, "/nonexistent/file"], "/nonexistent/file: cannot be masked (ENOENT)"],
+    [["scrub", "--in-place"], "need files"],
+    [["scrub", ...WITH, "--mask", "odd"], "Allowed choices"],
+    [["run"], "run needs a command"],
+    [["frobnicate"], "unknown command"],
+  ])("%j is refused", (args, message) => {
+    const { code, err } = logveil(args);
+    expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+  });
+
+  test("a bad line of secrets is told by its place, never by its content", () => {
+    const file = join(folder(), "bad.jsonl");
+    writeFileSync(file, `{"name":"A","value":"fine-value-1"}\n{"name":"B","valu":"${SECRET}"}\n`);
+    const { code, err } = logveil(["scrub", "--secrets", file]);
+    expect(code).toBe(2);
+    expect(err).toContain(`${file}:2: unknown field "valu"; expected a line like`);
+  });
+});
+
+describe("check, run and the rest", () => {
+  test("check lists and tells by its exit code", () => {
+    expect(logveil(["check", ...WITH], "fine\n").code).toBe(0);
+    const { out, code } = logveil(["check", ...WITH], `one\ntwo ${SECRET}\n`);
+    expect([out, code]).toEqual(["stdin:2: 8+18 secret MY_TOKEN (plain)\n", 1]);
+  });
+
+  test("run masks both outputs and passes the exit code, signals and failures to start on", async () => {
+    const { out, err, code } = logveil(["run", ...WITH, "--", "sh", "-c", 'echo "o $MY_TOKEN"; echo "e $MY_TOKEN" >&2; exit 3']);
+    expect([out, err, code]).toEqual(["o [REDACTED:MY_TOKEN]\n", "e [REDACTED:MY_TOKEN]\n", 3]);
+    expect(logveil(["run", "--quiet", "--", "no-such-command-here"]).code).toBe(127);
+    const child = spawn(process.execPath, [main, "run", ...WITH, "--", "sh", "-c", 'trap "echo got; exit 5" TERM; echo ready; while :; do sleep 0.1; done'], {
+      env,
+    });
+    let out2 = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      out2 += chunk.toString();
+      if (out2 === "ready\n") child.kill("SIGTERM");
+    });
+    expect(await new Promise((resolve) => child.on("close", resolve))).toBe(5);
+    expect(out2).toBe("ready\ngot\n");
+    const killed = spawnSync(process.execPath, [main, "run", ...WITH, "--", "sh", "-c", "kill -KILL $$"], { env });
+    expect(killed.signal ?? killed.status).toBe("SIGKILL");
+  });
+
+  test("demo, manual, completions and help", () => {
+    const { out, code } = logveil(["demo"]);
+    expect([out.includes("0 of 14 spellings left"), code]).toEqual([true, 0]);
+    expect(logveil(["man"]).out).toMatch(/^\.TH LOGVEIL 1[\s\S]*--?secret/);
+    for (const shell of ["bash", "zsh", "fish"]) expect(logveil(["completions", shell]).out).toContain("secret-env");
+    expect(spawnSync("bash", ["-n"], { input: logveil(["completions", "bash"]).out }).status).toBe(0);
+    expect(logveil(["scrub", "--help"]).out).toContain("Examples:");
+    expect(logveil(["--version"]).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
