@@ -148,8 +148,14 @@ export class SecretStore {
       const secret: SecretMeta = { name, fingerprint };
       for (const needle of expansion.needles) needles.push({ ...needle, secret });
     }
+    forgetMatches();
     return { needles, reports };
   }
+}
+
+/** The engine keeps the text that a regular expression matched last, for `RegExp.$1` and its kin: makes that a text without secrets. */
+function forgetMatches(): void {
+  /(?:)/.test("");
 }
 
 /** Lays needles back to back. */
