@@ -1,0 +1,88 @@
+/** Text to measure on: real logs where there are fixtures, seeded synthetic ones, and adversarial ones made from the needles' own secrets. */
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
+
+/** A reproducible stream of numbers below 2^32 (SHA-256 in counter mode). */
+export function seeded(seed) {
+  let block = Buffer.alloc(0);
+  let count = 0;
+  return () => {
+    if (block.length < 4) block = createHash("sha256").update(`${seed}:${count++}`).digest();
+    const value = block.readUInt32LE();
+    block = block.subarray(4);
+    return value;
+  };
+}
+
+/** `n` secrets of 24–39 characters. */
+export function secrets(n, seed) {
+  const next = seeded(seed);
+  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+  return Array.from({ length: n }, (_, i) => ({ name: `S${i}`, value: Array.from({ length: 24 + (i % 16) }, () => alphabet[next() % 64]).join("") }));
+}
+
+function fixtureLogs() {
+  const folder = process.env.LOGVEIL_FIXTURES ?? fileURLToPath(new URL("../../shared/fixtures", import.meta.url));
+  const logs = join(folder, "logs");
+  if (!existsSync(logs)) return undefined;
+  return Buffer.concat(
+    readdirSync(logs).flatMap((family) =>
+      readdirSync(join(logs, family))
+        .filter((name) => name.endsWith(".gz"))
+        .map((name) => gunzipSync(readFileSync(join(logs, family, name)))),
+    ),
+  );
+}
+
+function synthetic(bytes) {
+  const next = seeded("synthetic");
+  const words =
+    "compiling linking warning note src lib test build cache step docker npm install fetch layer digest commit ok failed in of the from ms to".split(" ");
+  const lines = [];
+  for (let size = 0; size < bytes;) {
+    const line = `2026-11-21T0${next() % 10}:${10 + (next() % 50)}:${10 + (next() % 50)}.${next()}Z ${Array.from({ length: 3 + (next() % 12) }, () => words[next() % words.length]).join(" ")} ${next().toString(16)}\n`;
+    lines.push(line);
+    size += line.length;
+  }
+  return Buffer.from(lines.join(""));
+}
+
+const repeat = (bytes, size) => Buffer.concat(Array.from({ length: Math.ceil(size / bytes.length) }, () => bytes)).subarray(0, size);
+
+/** Header and start of the payload that thousands of tokens of one issuer share. */
+const JWT_START = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoi";
+
+/** Rows: name, bytes, and secrets of its own besides the common ones. */
+export function corpora(size, common) {
+  const real = fixtureLogs();
+  const near = Buffer.from(common.map(({ value }) => `${value.slice(0, -1)}~`).join(" "));
+  const periodic = `${"ab".repeat(5000)}x`;
+  return [
+    ...(real === undefined ? [] : [{ name: "fixture logs", text: repeat(real, size), own: [] }]),
+    { name: "synthetic logs", text: synthetic(size), own: [] },
+    { name: "near-prefixes", text: repeat(near, size), own: [] },
+    {
+      name: "shared JWT header",
+      text: repeat(Buffer.from(`${JWT_START}~~~~\n`), size),
+      own: secrets(500, "jwt").map(({ name, value }) => ({ name: `J${name}`, value: `${JWT_START}${value}.${value}` })),
+    },
+    { name: "self-repeating secret, 10 KB", text: repeat(Buffer.from(`${"ab".repeat(4000)}b`), size), own: [{ name: "periodic", value: periodic }] },
+    {
+      name: "matches back to back",
+      text: repeat(
+        Buffer.from(
+          common
+            .slice(0, 100)
+            .map(({ value }) => value)
+            .join(""),
+        ),
+        size,
+      ),
+      own: [],
+      masked: true,
+    },
+  ];
+}
