@@ -14,6 +14,130 @@ import type { Rows } from "./rows.js";
 /** Depth from which on an unfinished match is masked rather than released when it is given up, in bytes. */
 export const FRAGMENT_BYTES = 4;
 
+/** A range of the stream under an unfinished match: visible bytes or, between them, bytes to keep. `before` counts the lane's visible bytes before it. */
+interface Segment {
+  start: number;
+  end: number;
+  readonly keep: boolean;
+  before: number;
+}
+
+/** The segments of one unfinished match, oldest first. It may have very many, so nothing here walks them all per byte. */
+class Segments {
+  private list: Segment[] = [];
+  private head = 0;
+  /** Visible bytes so far; only differences mean something. */
+  private counted = 0;
+  /** Sum of the lengths of visible segments. */
+  seen = 0;
+  /** Kept segments before this offset have been reported: a needle that repeats itself may match at every byte. */
+  private told = 0;
+
+  get single(): boolean {
+    return this.list.length - this.head === 1;
+  }
+
+  clear(): void {
+    if (this.list.length > 0) this.list = [];
+    this.head = 0;
+    this.seen = 0;
+  }
+
+  /** Starts anew with the `length` visible bytes before `end`. */
+  begin(length: number, end: number): void {
+    this.list = [{ start: end - length, end, keep: false, before: 0 }];
+    this.head = 0;
+    this.counted = length;
+    this.seen = length;
+  }
+
+  push(offset: number): void {
+    const last = this.list.at(-1);
+    if (last !== undefined && !last.keep && last.end === offset) last.end++;
+    else this.list.push({ start: offset, end: offset + 1, keep: false, before: this.counted });
+    this.counted++;
+    this.seen++;
+  }
+
+  /** Takes the newest visible byte out. */
+  pop(): void {
+    for (let i = this.list.length - 1; i >= this.head; i--) {
+      const segment = this.list[i]!;
+      if (segment.keep) {
+        segment.before--;
+        continue;
+      }
+      segment.end--;
+      this.counted--;
+      this.seen--;
+      if (segment.end === segment.start) this.list.splice(i, 1);
+      return;
+    }
+  }
+
+  keep(start: number, end: number): void {
+    const last = this.list.at(-1);
+    if (last !== undefined && last.keep && last.end === start) last.end = end;
+    else this.list.push({ start, end, keep: true, before: this.counted });
+  }
+
+  /** Keeps only the last `needed` bytes of one visible segment. */
+  trim(needed: number): void {
+    if (this.seen <= needed) return;
+    const segment = this.list[this.head]!;
+    segment.start = segment.end - needed;
+    segment.before = this.counted - needed;
+    this.seen = needed;
+  }
+
+  /** Drops segments beyond the last `needed` visible bytes. */
+  dropBeyond(needed: number): void {
+    while (this.head < this.list.length) {
+      const segment = this.list[this.head]!;
+      const length = segment.keep ? 0 : segment.end - segment.start;
+      if (this.seen - length < needed || (this.seen === needed && !segment.keep)) break;
+      this.seen -= length;
+      this.head++;
+    }
+    if (this.head > 64 && this.head * 2 > this.list.length) {
+      this.list.splice(0, this.head);
+      this.head = 0;
+    }
+  }
+
+  /** Offset of the byte `length` visible bytes back, or of the first one known if more were given up; -1 if there is none. */
+  startOf(length: number): number {
+    if (length === 0) return -1;
+    const target = Math.max(0, this.counted - length);
+    let low = this.head;
+    let high = this.list.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.list[middle]!.before <= target) low = middle + 1;
+      else high = middle;
+    }
+    const segment = low > this.head ? this.list[low - 1]! : undefined;
+    if (segment !== undefined && !segment.keep) return segment.start + target - segment.before;
+    for (let i = this.head; i < this.list.length; i++) if (!this.list[i]!.keep) return this.list[i]!.start;
+    return -1;
+  }
+
+  /** End of the newest visible byte. */
+  get end(): number {
+    for (let i = this.list.length - 1; i >= this.head; i--) if (!this.list[i]!.keep) return this.list[i]!.end;
+    return -1;
+  }
+
+  /** Reports what is to be kept before `end` and was not reported yet; what lies before the match comes along, it is kept all the same. */
+  tell(end: number, each: (start: number, end: number) => void): void {
+    for (let i = this.list.length - 1; i >= this.head && this.list[i]!.start >= this.told; i--) {
+      const segment = this.list[i]!;
+      if (segment.keep && segment.end <= end) each(segment.start, segment.end);
+    }
+    this.told = end;
+  }
+}
+
 export type LaneKind = "visible" | "unwrapped" | "spaced";
 
 const scratch = rootState();
@@ -28,10 +152,8 @@ export class Lane {
   readonly prev: State = rootState();
   /** Bytes since the last gap, while detached. */
   private since = 0;
-  /** Ranges of the stream that the unfinished match runs over: visible bytes and, between them, what is kept. */
-  private segments: { start: number; end: number; keep: boolean }[] = [];
-  /** Sum of the lengths of visible segments. */
-  private seen = 0;
+  /** What the unfinished match runs over. */
+  private segments = new Segments();
   /** Start of what was given up at the gap limit and is still being matched, or -1. */
   private origin = -1;
   /** The spaced lane's own rule: the last text byte was whitespace, so a backspace takes nothing from it. */
@@ -74,18 +196,11 @@ export class Lane {
       }
       this.attached = false;
       copyState(scratch, this.state);
-      this.segments = [{ start: at - scratch.depth, end: at, keep: false }];
-      this.seen = scratch.depth;
+      this.segments.begin(scratch.depth, at);
+      this.origin = -1;
     } else if (!this.blankLast) {
       copyState(this.prev, this.state);
-      for (let i = this.segments.length - 1; i >= 0; i--) {
-        const segment = this.segments[i]!;
-        if (segment.keep) continue;
-        segment.end--;
-        this.seen--;
-        if (segment.end === segment.start) this.segments.splice(i, 1);
-        break;
-      }
+      this.segments.pop();
     }
     this.since = 0;
     this.prune(false);
@@ -107,7 +222,7 @@ export class Lane {
           continue;
         }
         if (this.state.depth === 0 && this.automaton.shallowDepth(byte, 1) === 0) {
-          if (this.seen > 0 || this.prev.depth > 0) this.forget();
+          if (this.segments.seen > 0 || this.prev.depth > 0) this.forget();
           continue;
         }
       }
@@ -118,15 +233,13 @@ export class Lane {
   private visible(byte: number, offset: number, canPop: boolean): void {
     copyState(this.state, this.prev);
     this.automaton.step(this.state, byte);
-    const last = this.segments.at(-1);
-    if (last !== undefined && !last.keep && last.end === offset) last.end++;
-    else this.segments.push({ start: offset, end: offset + 1, keep: false });
-    this.seen++;
+    this.segments.push(offset);
     this.since++;
     const node = this.state.node;
     if (node >= 0 && this.automaton.flags[node]! & NODE.OUT) this.report(node, offset + 1);
     if (this.kind === "spaced") {
-      if (this.segments.length === 1 && this.state.depth === 0) this.trimRoot();
+      // Long runs without a match would grow one segment; a taken-back byte needs the last one only.
+      if (this.segments.single && this.state.depth === 0) this.segments.trim(this.prev.depth + 1);
       return;
     }
     if (this.state.depth <= this.since && (!canPop || this.prev.depth < this.since)) {
@@ -140,19 +253,8 @@ export class Lane {
   private forget(): void {
     this.state.node = this.prev.node = -1;
     this.state.depth = this.prev.depth = 0;
-    this.segments = [];
-    this.seen = 0;
+    this.segments.clear();
     this.origin = -1;
-  }
-
-  /** In the spaced lane long runs without a match would grow one segment; a taken-back byte needs the last one only. */
-  private trimRoot(): void {
-    const segment = this.segments[0]!;
-    const needed = this.prev.depth + 1;
-    if (this.seen > needed) {
-      segment.start = segment.end - needed;
-      this.seen = needed;
-    }
   }
 
   private report(node: number, end: number): void {
@@ -169,24 +271,8 @@ export class Lane {
   }
 
   private emit(kind: number, needle: number, length: number, end: number): void {
-    const start = this.startOf(length);
-    this.rows.add(kind, this.set, needle, start, end, 0);
-    for (const segment of this.segments) {
-      if (segment.keep && segment.start > start && segment.end <= end) this.rows.add(ROW.KEEP, 0, 0, segment.start, segment.end, 0);
-    }
-  }
-
-  /** Offset of the byte `length` visible bytes back; the first one known if more were given up. */
-  private startOf(length: number): number {
-    let left = length;
-    let start = -1;
-    for (let i = this.segments.length - 1; i >= 0 && left > 0; i--) {
-      const segment = this.segments[i]!;
-      if (segment.keep) continue;
-      start = Math.max(segment.start, segment.end - left);
-      left -= segment.end - segment.start;
-    }
-    return start;
+    this.rows.add(kind, this.set, needle, this.segments.startOf(length), end, 0);
+    this.segments.tell(end, (from, to) => this.rows.add(ROW.KEEP, 0, 0, from, to, 0));
   }
 
   /** Gives the lane its own state if an unfinished match would be lost in a gap at `at`. */
@@ -207,8 +293,7 @@ export class Lane {
     this.attached = false;
     // The prefix of the state itself may be longer than what counts; matches need its bytes too.
     needed = Math.max(needed, this.state.depth);
-    this.segments = [{ start: at - needed, end: at, keep: false }];
-    this.seen = needed;
+    this.segments.begin(needed, at);
     this.origin = -1;
     return true;
   }
@@ -216,20 +301,11 @@ export class Lane {
   /** Drops segments that no unfinished match reaches. */
   private prune(canPop: boolean): void {
     const needed = Math.max(this.state.depth, canPop && this.prev.depth > 0 ? this.prev.depth + 1 : 0);
-    if (this.seen <= needed) {
-      if (needed === 0) this.segments = [];
+    if (this.segments.seen <= needed) {
+      if (needed === 0) this.segments.clear();
       return;
     }
-    let drop = 0;
-    while (drop < this.segments.length) {
-      const segment = this.segments[drop]!;
-      const length = segment.keep ? 0 : segment.end - segment.start;
-      if (this.seen - length < needed) break;
-      if (this.seen === needed && !segment.keep) break;
-      this.seen -= length;
-      drop++;
-    }
-    if (drop > 0) this.segments.splice(0, drop);
+    this.segments.dropBeyond(needed);
     this.origin = -1;
   }
 
@@ -239,28 +315,21 @@ export class Lane {
     if (pending.start < 0) return;
     const limit = pending.start + pending.seen + this.maxGapBytes;
     if (end < limit) {
-      if (keep) this.keep(start, end);
+      if (keep) this.segments.keep(start, end);
       return;
     }
-    if (keep && limit > start) this.keep(start, limit);
+    if (keep && limit > start) this.segments.keep(start, limit);
     this.giveUp(0);
     if (this.origin < 0) this.origin = pending.start;
-    this.segments = [];
-    this.seen = 0;
-  }
-
-  private keep(start: number, end: number): void {
-    const last = this.segments.at(-1);
-    if (last !== undefined && last.keep && last.end === start) last.end = end;
-    else this.segments.push({ start, end, keep: true });
+    this.segments.clear();
   }
 
   /** Start of the earliest unfinished match (-1 if none), and how many visible bytes lie from there. */
   private pendingStart(canPop: boolean, above: number): { start: number; seen: number } {
     const depth = this.automaton.pendingDepth(this.state, above, this.wrapped);
     const back = canPop ? this.automaton.pendingDepth(this.prev, 0, this.wrapped) : 0;
-    const seen = Math.min(this.seen, Math.max(depth, back > 0 ? back + 1 : 0));
-    return { start: seen > 0 ? this.startOf(seen) : -1, seen };
+    const seen = Math.min(this.segments.seen, Math.max(depth, back > 0 ? back + 1 : 0));
+    return { start: this.segments.startOf(seen), seen };
   }
 
   /** Offset of the earliest byte that must stay back, or -1. */
@@ -282,9 +351,8 @@ export class Lane {
   giveUp(above = this.kind === "spaced" ? 0 : this.since): void {
     if (this.attached) return;
     const depth = this.automaton.pendingDepth(this.state, above, this.wrapped);
-    if (depth < FRAGMENT_BYTES || this.seen === 0) return;
-    const last = this.segments.findLast((segment) => !segment.keep)!;
-    this.emit(ROW.FRAGMENT, this.automaton.needleBelow(this.state, depth), Math.min(depth, this.seen), last.end);
+    if (depth < FRAGMENT_BYTES || this.segments.seen === 0) return;
+    this.emit(ROW.FRAGMENT, this.automaton.needleBelow(this.state, depth), Math.min(depth, this.segments.seen), this.segments.end);
   }
 }
 
