@@ -30,7 +30,7 @@ impl GramTable {
         for (at, &byte) in text[3..].iter().enumerate() {
             gram = gram >> 8 | u32::from(byte) << 24;
             let bit = gram.wrapping_mul(MIX) >> self.filter_shift;
-            let Some(word) = filter.get((bit >> 5) as usize) else { return None };
+            let word = filter.get((bit >> 5) as usize)?;
             if word & (1 << (bit & 31)) != 0
                 && let Some(value) = self.get(gram)
             {
