@@ -69,6 +69,8 @@ export class Automaton {
   readonly needleFlags: Uint8Array;
   /** Whether a needle's first (1) and last (2) byte is a word byte. */
   readonly edges: Uint8Array;
+  /** Whether any needle counts only as a whole token. */
+  readonly hasTokens: boolean;
 
   /** Builds from the needles of `table` listed in `order` (equal needles collapse into the one that masks most, the first of such). */
   constructor(table: NeedleTable, order: readonly number[]) {
@@ -99,6 +101,7 @@ export class Automaton {
     this.suffixes = new Int32Array(nodes).fill(-1);
     this.needleFlags = Uint8Array.from(flags);
     this.edges = Uint8Array.from(flags, (_, needle) => WORD[at(needle, 0)]! | (WORD[at(needle, size(needle) - 1)]! << 1));
+    this.hasTokens = flags.some((flag) => (flag & NEEDLE.TOKEN) !== 0);
     this.grams = new GramTable(sorted.length);
     this.threes = new GramTable(sorted.length);
 

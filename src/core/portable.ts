@@ -51,7 +51,12 @@ class SetScanner {
   /** Feeds one run to every lane. `canPop` is whether a backspace right before the run would take a byte back, `lastText` that byte's offset. */
   feed(token: Token, chunk: Uint8Array, base: number, canPop: boolean, lastText: number): void {
     const { kind, start, end } = token;
-    for (const lane of [this.visible, this.unwrapped, this.spaced]) if (lane !== undefined) this.feedLane(lane, token, chunk, base, canPop, lastText);
+    // A text run is nothing to a lane that sees what the raw lane sees: the common case, told first.
+    const { visible, unwrapped, spaced } = this;
+    const text = kind === KIND.TEXT;
+    if (visible !== undefined && !(text && visible.attached)) this.feedLane(visible, token, chunk, base, canPop, lastText);
+    if (unwrapped !== undefined && !(text && unwrapped.attached)) this.feedLane(unwrapped, token, chunk, base, canPop, lastText);
+    if (spaced !== undefined) this.feedLane(spaced, token, chunk, base, canPop, lastText);
     this.raw?.run(chunk, start, end, base, kind);
   }
 

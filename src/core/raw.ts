@@ -58,7 +58,7 @@ export class RawLane {
       copyState(this.state, this.prev);
       this.advance(to - 1, to);
     }
-    for (let at = Math.max(from, to - RING); at < to; at++) this.marks[(base + at) & (RING - 1)] = words ? WORD[chunk[at]!]! : 0;
+    if (this.automaton.hasTokens) for (let at = Math.max(from, to - RING); at < to; at++) this.marks[(base + at) & (RING - 1)] = words ? WORD[chunk[at]!]! : 0;
     this.chunk = NO_BYTES;
   }
 
