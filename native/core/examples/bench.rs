@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use logveil_core::{NeedleSet, SecretBuf, Stream, WRAPPED};
+use logveil_core::{NeedleSet, SecretBuf, Simd, Stream, WRAPPED};
 
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -28,15 +28,17 @@ fn build(needles: &[Vec<u8>]) -> Arc<NeedleSet> {
 }
 
 fn measure(name: &str, set: &Arc<NeedleSet>, text: &[u8]) {
-    let mut best = f64::MAX;
-    let mut rows = 0;
-    for _ in 0..3 {
-        let mut stream = Stream::new(vec![set.clone()], 0, 64 << 10).expect("valid state");
-        let start = Instant::now();
-        rows = text.chunks(CHUNK_BYTES).map(|chunk| stream.scan(chunk)).sum();
-        best = best.min(start.elapsed().as_secs_f64());
+    for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+        let mut best = f64::MAX;
+        let mut rows = 0;
+        for _ in 0..3 {
+            let mut stream = Stream::new(vec![set.clone()], 0, 64 << 10, simd).expect("valid state");
+            let start = Instant::now();
+            rows = text.chunks(CHUNK_BYTES).map(|chunk| stream.scan(chunk)).sum();
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        println!("{name}, {}: {:.0} MB/s ({rows} rows)", simd.name(), text.len() as f64 / best / 1e6);
     }
-    println!("{name}: {:.0} MB/s ({rows} rows)", text.len() as f64 / best / 1e6);
 }
 
 fn main() {

@@ -94,6 +94,20 @@ impl Lane {
         self.kind == LaneKind::Spaced
     }
 
+    pub fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    /// Start of the bytes since the last gap; only for an attached lane.
+    pub fn gap_end(&self) -> u64 {
+        self.gap_end
+    }
+
+    /// Goes on at `offset` with an attached lane, as if nothing were before.
+    pub fn restart(&mut self, offset: u64) {
+        self.gap_end = offset;
+    }
+
     /// Deletes `[start, end)`. `raw` stands at `start`; the spaced lane has none.
     pub fn gap(&mut self, shared: &mut Shared, raw: Option<&RawLane>, start: u64, end: u64, keep: bool, can_pop: bool) {
         if self.attached && !raw.is_some_and(|raw| self.detach(shared.automaton, raw, start, can_pop)) {

@@ -2,16 +2,22 @@
 //! `src/core/README.md` of the package. No I/O, no JavaScript, no knowledge of secrets beyond their needles.
 
 mod automaton;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod grams;
+mod kernel;
 mod lane;
 mod projection;
 mod raw;
 mod rows;
+mod scanner;
 mod secret_buf;
 mod set;
+mod sieve;
 mod sparse;
 mod stream;
 
+pub use kernel::Simd;
 pub use rows::{ROW_SIZE, RowKind};
 pub use secret_buf::SecretBuf;
 pub use set::{BuildError, NeedleSet, SPACED, TOKEN, WRAPPED};

@@ -1,7 +1,7 @@
 //! The byte classifier: tells text from newlines, backspaces and terminal control sequences, one byte at a time. The forms are defined in
 //! `src/core/README.md` (after ECMA-48 and xterm's ctlseqs).
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr2, memchr3, memrchr2};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -89,4 +89,12 @@ pub fn tokenize(chunk: &[u8], mut state: Parser, mut each: impl FnMut(Token)) ->
         each(Token { kind, start, end: at });
     }
     state
+}
+
+/// The state after `chunk`: line ends reset it, so only what follows the last one counts.
+pub fn parser_after(chunk: &[u8], state: Parser) -> Parser {
+    match memrchr2(b'\n', b'\r', chunk) {
+        Some(at) => tokenize(&chunk[at..], Parser::Ground, |_| {}),
+        None => tokenize(chunk, state, |_| {}),
+    }
 }

@@ -69,6 +69,16 @@ impl RawLane {
         }
     }
 
+    /// Whether no more than `bytes` (3 or less) are under way.
+    pub fn is_shallow(&self, bytes: u32) -> bool {
+        self.state.node == NONE && self.state.depth <= bytes && self.pending.is_empty()
+    }
+
+    /// Forgets all bytes.
+    pub fn restart(&mut self) {
+        (self.state, self.prev, self.marks) = (State::default(), State::default(), 0);
+    }
+
     /// Offset of the earliest byte that must stay back.
     pub fn hold_start(&self, automaton: &Automaton, end: u64) -> Option<u64> {
         let depth = automaton.pending_depth(&self.state, 0, false);

@@ -2,6 +2,7 @@
 
 use crate::automaton::Automaton;
 use crate::secret_buf::SecretBuf;
+use crate::sieve::Sieve;
 
 /// Flags of a needle; defined in `src/core/matcher.ts`.
 pub const WRAPPED: u8 = 1;
@@ -46,6 +47,8 @@ impl std::error::Error for BuildError {}
 pub struct NeedleSet {
     pub(crate) main: Option<Automaton>,
     pub(crate) spaced: Option<Automaton>,
+    /// Of the main automaton's needles.
+    pub(crate) sieve: Option<Sieve>,
     needles: usize,
     needle_bytes: usize,
 }
@@ -57,7 +60,9 @@ impl NeedleSet {
         let needle = |id: u32| (offsets[id as usize] as usize, offsets[id as usize + 1] as usize);
         let (spaced, main): (Vec<u32>, Vec<u32>) = (0..flags.len() as u32).partition(|&id| flags[id as usize] & SPACED != 0);
         let build = |order: &[u32]| (!order.is_empty()).then(|| Automaton::new(&needle, bytes, flags, order));
-        Ok(Self { main: build(&main), spaced: build(&spaced), needles: flags.len(), needle_bytes: bytes.len() })
+        let slice = |&id: &u32| &bytes[offsets[id as usize] as usize..offsets[id as usize + 1] as usize];
+        let sieve = Sieve::new(main.iter().map(slice));
+        Ok(Self { main: build(&main), spaced: build(&spaced), sieve, needles: flags.len(), needle_bytes: bytes.len() })
     }
 
     pub fn needles(&self) -> usize {
@@ -73,11 +78,11 @@ impl NeedleSet {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.automata().map(Automaton::bytes).sum()
+        self.automata().map(Automaton::bytes).sum::<usize>() + self.sieve.as_ref().map_or(0, Sieve::bytes)
     }
 
     pub fn locked_bytes(&self) -> usize {
-        self.automata().map(Automaton::locked_bytes).sum()
+        self.automata().map(Automaton::locked_bytes).sum::<usize>() + self.sieve.as_ref().map_or(0, Sieve::locked_bytes)
     }
 }
 

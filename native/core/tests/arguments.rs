@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use logveil_core::{BuildError, NeedleSet, SPACED, SecretBuf, Stream, TOKEN, WRAPPED};
+use logveil_core::{BuildError, NeedleSet, SPACED, SecretBuf, Simd, Stream, TOKEN, WRAPPED};
 
 fn refusal(bytes: &[u8], offsets: &[u32], flags: &[u8]) -> BuildError {
     match NeedleSet::build(&SecretBuf::copy_of(bytes), offsets, flags) {
@@ -36,7 +36,7 @@ fn refusals_hold_no_bytes() {
 fn an_empty_set_and_no_set_match_nothing_and_hold_nothing() {
     let empty = Arc::new(NeedleSet::build(&SecretBuf::zeroed(0), &[0], &[]).expect("valid"));
     for sets in [vec![], vec![empty]] {
-        let mut stream = Stream::new(sets, 0, 0).expect("valid state");
+        let mut stream = Stream::new(sets, 0, 0, Simd::best()).expect("valid state");
         assert_eq!(stream.scan(b"text\x1b[31m\x08\n"), 0);
         assert_eq!((stream.head().hold, stream.head().pending, stream.idle()), (0, 0, 0));
     }
@@ -44,6 +44,6 @@ fn an_empty_set_and_no_set_match_nothing_and_hold_nothing() {
 
 #[test]
 fn an_unknown_parser_state_is_refused() {
-    assert!(Stream::new(vec![], 5, 0).is_some());
-    assert!(Stream::new(vec![], 6, 0).is_none());
+    assert!(Stream::new(vec![], 5, 0, Simd::best()).is_some());
+    assert!(Stream::new(vec![], 6, 0, Simd::best()).is_none());
 }

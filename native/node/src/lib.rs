@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use logveil_core::{NeedleSet, SecretBuf, Stream as CoreStream};
+use logveil_core::{NeedleSet, SecretBuf, Simd, Stream as CoreStream};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -16,6 +16,20 @@ const RELEASED: &str = "the stream has been released";
 
 fn refused(what: impl std::fmt::Display) -> Error {
     Error::new(Status::InvalidArg, format!("LV_NATIVE_ARGUMENT: {what}"))
+}
+
+/// The scan loop: the fastest that runs here, or the one that `LOGVEIL_SIMD` names.
+static SIMD: LazyLock<std::result::Result<Simd, String>> = LazyLock::new(|| match std::env::var("LOGVEIL_SIMD") {
+    Ok(wanted) if !wanted.is_empty() => {
+        let names = || Simd::ALL.into_iter().filter(|simd| simd.available()).map(Simd::name).collect::<Vec<_>>().join(", ");
+        let simd = Simd::ALL.into_iter().find(|simd| simd.name() == wanted && simd.available());
+        simd.ok_or_else(|| format!("LOGVEIL_SIMD names no scan loop of this machine; there are {}", names()))
+    }
+    _ => Ok(Simd::best()),
+});
+
+fn chosen_simd() -> Result<Simd> {
+    SIMD.as_ref().copied().map_err(refused)
 }
 
 /// Automata that other threads may open, by number; `last` is the newest number.
@@ -160,7 +174,7 @@ impl Stream {
     #[napi(constructor, catch_unwind)]
     pub fn new(sets: Vec<ClassInstance<SetHandle>>, parser: u32, max_gap_bytes: u32) -> Result<Self> {
         let sets = sets.iter().map(|set| set.get().cloned()).collect::<Result<Vec<_>>>()?;
-        let stream = CoreStream::new(sets, parser, u64::from(max_gap_bytes)).ok_or_else(|| refused("no such parser state"))?;
+        let stream = CoreStream::new(sets, parser, u64::from(max_gap_bytes), chosen_simd()?).ok_or_else(|| refused("no such parser state"))?;
         Ok(Self { stream: Some(stream) })
     }
 
@@ -242,6 +256,12 @@ pub fn harden_process() -> bool {
     }
     #[cfg(not(target_os = "linux"))]
     false
+}
+
+/// Name of the scan loop in use. Throws if `LOGVEIL_SIMD` names none of this machine.
+#[napi(catch_unwind)]
+pub fn simd() -> Result<&'static str> {
+    chosen_simd().map(Simd::name)
 }
 
 #[napi]

@@ -1,0 +1,143 @@
+//! The loops that see every byte of a log: for each position whether the sieve's filter knows the window sampled there, and whether a gap may
+//! start there. One portable loop, and one per instruction set in a file of its own; all answer the same bits.
+
+use crate::sieve::{Sieve, WINDOW_BYTES};
+
+/// Positions per word of bits.
+pub const WORD_BYTES: usize = 64;
+const BLOCK_WORDS: usize = 64;
+const BLOCK_BYTES: usize = WORD_BYTES * BLOCK_WORDS;
+
+/// Which loop runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Simd {
+    Scalar,
+    Avx2,
+}
+
+impl Simd {
+    pub const ALL: [Self; 2] = [Self::Scalar, Self::Avx2];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+        }
+    }
+
+    /// Whether this machine can run it.
+    pub fn available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => crate::avx2::available(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 => false,
+        }
+    }
+
+    /// The fastest that this machine can run.
+    pub fn best() -> Self {
+        if Self::Avx2.available() { Self::Avx2 } else { Self::Scalar }
+    }
+}
+
+/// Whether some lane deletes the byte, or what it begins.
+pub fn is_gap(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r' | 0x08 | 0x1b)
+}
+
+/// The bits of a stretch of a chunk: two words of 64 per 64 bytes.
+pub struct Block {
+    simd: Simd,
+    /// Where it starts in the chunk, and how many words are filled.
+    base: usize,
+    words: usize,
+    samples: [u64; BLOCK_WORDS],
+    gaps: [u64; BLOCK_WORDS],
+}
+
+impl Block {
+    pub fn new(simd: Simd) -> Self {
+        Self { simd, base: 0, words: 0, samples: [0; BLOCK_WORDS], gaps: [0; BLOCK_WORDS] }
+    }
+
+    pub fn clear(&mut self) {
+        self.words = 0;
+    }
+
+    /// The bits at `chunk[start..]`: samples that the filter knows, gap bytes. `start` is a multiple of 64 inside the chunk.
+    #[inline(always)]
+    pub fn word(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) -> (u64, u64) {
+        let index = start.wrapping_sub(self.base) / WORD_BYTES;
+        if index < self.words {
+            return (self.samples[index], self.gaps[index]);
+        }
+        self.fill(sieve, chunk, start);
+        (self.samples[0], self.gaps[0])
+    }
+
+    #[cold]
+    fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
+        let text = &chunk[start..chunk.len().min(start + BLOCK_BYTES)];
+        // Windows at the end of the stretch go on behind it.
+        let behind = &chunk[start..chunk.len().min(start + BLOCK_BYTES + WINDOW_BYTES - 1)];
+        let whole = behind.len().saturating_sub(WINDOW_BYTES - 1) / WORD_BYTES;
+        self.base = start;
+        self.words = text.len().div_ceil(WORD_BYTES);
+        let (samples, gaps) = (&mut self.samples[..whole], &mut self.gaps[..whole]);
+        match self.simd {
+            Simd::Scalar => scalar(sieve, behind, samples, gaps),
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => crate::avx2::scan(sieve, behind, samples, gaps),
+            #[cfg(not(target_arch = "x86_64"))]
+            Simd::Avx2 => scalar(sieve, behind, samples, gaps),
+        }
+        for word in whole..self.words {
+            let rest = &text[word * WORD_BYTES..];
+            let mut padded = [0u8; WORD_BYTES + WINDOW_BYTES];
+            let length = rest.len().min(padded.len());
+            padded[..length].copy_from_slice(&rest[..length]);
+            let (mut sample, mut gap) = ([0], [0]);
+            scalar(sieve, &padded, &mut sample, &mut gap);
+            let valid = (rest.len() + 1).saturating_sub(WINDOW_BYTES);
+            self.samples[word] = if valid >= WORD_BYTES { sample[0] } else { sample[0] & ((1 << valid) - 1) };
+            self.gaps[word] = gap[0];
+        }
+    }
+}
+
+/// Fills words from `text`, which is 3 bytes longer than the words cover.
+fn scalar(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
+    match sieve.stride() {
+        1 => scalar_by::<1>(sieve, text, samples, gaps),
+        2 => scalar_by::<2>(sieve, text, samples, gaps),
+        _ => scalar_by::<4>(sieve, text, samples, gaps),
+    }
+}
+
+fn scalar_by<const STRIDE: usize>(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
+    for (index, (sample, gap)) in samples.iter_mut().zip(gaps).enumerate() {
+        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES + WINDOW_BYTES - 1];
+        (*sample, *gap) = (0, 0);
+        for at in (0..WORD_BYTES).step_by(STRIDE) {
+            let window = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            *sample |= u64::from(sieve.may_begin(window)) << at;
+        }
+        for at in (0..WORD_BYTES).step_by(8) {
+            let eight = u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+            if has_low_byte(eight) {
+                for (i, &byte) in bytes[at..at + 8].iter().enumerate() {
+                    *gap |= u64::from(is_gap(byte)) << (at + i);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a byte is below 0x1c, as all gap bytes are; a byte from 0x80 on may count too.
+#[inline(always)]
+fn has_low_byte(eight: u64) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    eight.wrapping_sub(EACH * 0x1c) & !eight & (EACH * 0x80) != 0
+}
