@@ -19,6 +19,8 @@ export const NODE = Object.freeze({
   OUT: 2,
   /** A wrapped needle goes on below. */
   WRAPPED_BELOW: 4,
+  /** The node has an index of its children. */
+  WIDE: 8,
 });
 
 /** 1 for the bytes of words: `[A-Za-z0-9_]`. */
@@ -27,6 +29,9 @@ for (let byte = 0; byte < 256; byte++) {
   const upper = byte & 0xdf;
   WORD[byte] = (byte >= 0x30 && byte <= 0x39) || (upper >= 0x41 && upper <= 0x5a) || byte === 0x5f ? 1 : 0;
 }
+
+/** Children from which on a node has an index of them; fewer are tried one after the other. */
+const WIDE_CHILDREN = 8;
 
 /** Bits of the short-prefix tables: some needle begins so; some wrapped needle does. */
 const PREFIX = 1;
@@ -56,6 +61,8 @@ export class Automaton {
   readonly depths: Int32Array;
   /** Next sibling, or 0. */
   private readonly siblings: Int32Array;
+  /** By node: the child of each byte, or -1. */
+  private readonly wides = new Map<number, Int32Array>();
   /** Node of the longest proper suffix of 4+ bytes that begins a needle, or -1. */
   private readonly fails: Int32Array;
   /** Needle that ends at the node, or -1. */
@@ -144,12 +151,14 @@ export class Automaton {
   }
 
   get memoryBytes(): number {
-    return this.labels.length * 2 + this.depths.length * 20 + this.grams.memoryBytes + this.threes.memoryBytes + 65792 + this.edges.length * 2;
+    return this.labels.length * 2 + this.depths.length * 20 + this.grams.memoryBytes + this.threes.memoryBytes + 65792 + this.edges.length * 2 + this.wides.size * 1024;
   }
 
   /** Child of `node` by `byte`, or -1. */
   child(node: number, byte: number): number {
-    if ((this.flags[node]! & NODE.CHILD) === 0) return -1;
+    const flags = this.flags[node]!;
+    if ((flags & NODE.CHILD) === 0) return -1;
+    if (flags & NODE.WIDE) return this.wides.get(node)![byte]!;
     let child = node + 1;
     while (this.labels[child] !== byte) {
       child = this.siblings[child]!;
@@ -251,12 +260,21 @@ export class Automaton {
     this.threes.set(gram, Math.max(0, this.threes.get(gram)) | bits);
   }
 
+  private widen(node: number): void {
+    const byByte = new Int32Array(256).fill(-1);
+    for (let child = node + 1; child !== 0; child = this.siblings[child]!) byByte[this.labels[child]!] = child;
+    this.wides.set(node, byByte);
+    this.flags[node]! |= NODE.WIDE;
+  }
+
   /** `tails` holds the last three bytes of each depth-4 node and is completed here. */
   private link(byDepth: readonly number[][], tails: Int32Array): void {
     const parents = new Int32Array(tails.length).fill(-1);
     for (let node = 0; node < tails.length; node++) {
       if ((this.flags[node]! & NODE.CHILD) === 0) continue;
-      for (let child = node + 1; child !== 0; child = this.siblings[child]!) parents[child] = node;
+      let children = 0;
+      for (let child = node + 1; child !== 0; child = this.siblings[child]!, children++) parents[child] = node;
+      if (children >= WIDE_CHILDREN) this.widen(node);
     }
     const state = rootState();
     for (const level of byDepth) {

@@ -16,6 +16,10 @@ const SIBLING: u16 = 2 << 8;
 const OUT: u16 = 4 << 8;
 const FAIL: u16 = 8 << 8;
 const WRAPPED_BELOW: u16 = 16 << 8;
+const WIDE: u16 = 32 << 8;
+
+/// Children from which on a node has an index of them; fewer are tried one after the other.
+const WIDE_CHILDREN: usize = 8;
 
 /// Bits of the short-prefix tables: some needle begins so; some wrapped needle does.
 pub const PREFIX: u8 = 1;
@@ -47,6 +51,9 @@ struct End {
 pub struct Automaton {
     nodes: SecretBuf<u16>,
     siblings: Sparse<u32>,
+    /// Children of wide nodes, each node's in order of their labels; and where in the list they start, and how many they are.
+    wide_children: Vec<u32>,
+    wides: Sparse<(u32, u32)>,
     fails: Sparse<(u32, u32)>,
     ends: Sparse<End>,
     pub grams: GramTable,
@@ -154,6 +161,8 @@ impl Automaton {
         let mut automaton = Self {
             nodes: SecretBuf::zeroed(0),
             siblings,
+            wide_children: Vec::new(),
+            wides: Sparse::new(0, std::iter::empty()),
             fails: Sparse::new(0, std::iter::empty()),
             ends: Sparse::new(0, std::iter::empty()),
             grams,
@@ -176,15 +185,23 @@ impl Automaton {
         let Builder { nodes, own, mut tails, levels, .. } = build;
         self.nodes = nodes;
         let mut parents = vec![NONE; count];
+        let mut wides = Vec::new();
+        let mut children = Vec::new();
         for node in 0..count as u32 {
+            children.clear();
             if self.nodes[node as usize] & CHILD != 0 {
-                let mut child = Some(node + 1);
-                while let Some(id) = child {
-                    parents[id as usize] = node;
-                    child = self.sibling(id);
-                }
+                children.extend(std::iter::successors(Some(node + 1), |&child| self.sibling(child)));
+            }
+            for &child in &children {
+                parents[child as usize] = node;
+            }
+            if children.len() >= WIDE_CHILDREN {
+                self.nodes[node as usize] |= WIDE;
+                wides.push((node, (self.wide_children.len() as u32, children.len() as u32)));
+                self.wide_children.extend(&children);
             }
         }
+        self.wides = Sparse::new(count, wides.into_iter());
         let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
         let mut owner = vec![NONE; count];
         for &(node, id) in &own {
@@ -236,6 +253,8 @@ impl Automaton {
     pub fn bytes(&self) -> usize {
         self.nodes.bytes()
             + self.siblings.bytes()
+            + self.wides.bytes()
+            + self.wide_children.capacity() * size_of::<u32>()
             + self.fails.bytes()
             + self.ends.bytes()
             + self.grams.bytes()
@@ -259,11 +278,21 @@ impl Automaton {
         if self.nodes[node as usize] & CHILD == 0 {
             return None;
         }
+        if self.nodes[node as usize] & WIDE != 0 {
+            return self.wide_child(node, byte);
+        }
         let mut child = node + 1;
         while self.nodes[child as usize] as u8 != byte {
             child = self.sibling(child)?;
         }
         Some(child)
+    }
+
+    fn wide_child(&self, node: u32, byte: u8) -> Option<u32> {
+        let (start, count) = self.wides.get(node)?;
+        let children = &self.wide_children[start as usize..(start + count) as usize];
+        let index = children.binary_search_by_key(&byte, |&child| self.nodes[child as usize] as u8).ok()?;
+        Some(children[index])
     }
 
     /// Node and depth of the longest proper suffix of 4+ bytes that begins a needle.
