@@ -6,9 +6,10 @@ import { type Limits, resolveLimits } from "./limits.js";
 import { type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor, type RedactorFinding } from "./core/redactor.js";
+import { LiveStream, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
-import { type Group, type RegistryContext, SecretStore } from "./secrets/registry.js";
+import { type Group, type RegistryContext, SecretStore, type SharedGroup } from "./secrets/registry.js";
 import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
 import { FindingQueue } from "./stream/findings.js";
 import { iterate } from "./stream/iterate.js";
@@ -20,6 +21,8 @@ import { randomBytes } from "node:crypto";
 /** What a caller may say. */
 export interface EngineOptions {
   readonly secrets?: readonly SecretInput[];
+  /** What {@link Engine.share} of another thread's engine answered: its secrets, mask and limits hold here too; `mask` and `limits` must then be absent. */
+  readonly shared?: SharedSecrets;
   readonly mask?: MaskStyle | MaskOptions;
   readonly limits?: Partial<Limits>;
   /** What is worth masking, see {@link SalienceOptions}. */
@@ -30,33 +33,6 @@ export interface EngineOptions {
   readonly fingerprintKey?: Uint8Array;
   readonly onFinding?: (finding: Finding) => void;
   readonly onWarning?: (warning: Warning) => void;
-}
-
-export interface StreamOptions {
-  /** Job whose secrets are masked besides the global ones. */
-  readonly scope?: string;
-  /** What findings call the stream. */
-  readonly name?: string;
-  /** Ends the stream with `LV_ABORTED`; nothing held back is released. */
-  readonly signal?: AbortSignal;
-  readonly onFinding?: (finding: Finding) => void;
-}
-
-/**
- * The push/end machine. `push` answers what may leave, in order; the pieces may be views of the chunk: use or copy them before you reuse its memory.
- * Call `idle` after `limits.holdBackMs` of silence, `end` once. Throws `LV_CLOSED` after `end` or `close`.
- */
-export interface RedactorStream {
-  readonly name: string;
-  /** Bytes taken in. */
-  readonly offset: number;
-  /** Bytes held back. */
-  readonly heldBytes: number;
-  push(chunk: Uint8Array): Uint8Array[];
-  idle(): Uint8Array[];
-  end(): Uint8Array[];
-  /** Gives the stream up: what is held back is dropped. */
-  close(): void;
 }
 
 export type Chunk = Uint8Array | string;
@@ -82,6 +58,13 @@ export interface Scope extends Masker {
   close(): void;
 }
 
+/** The secrets of an engine for the worker threads of the same process; survives `postMessage` and `workerData`. Holds no secret bytes. */
+export interface SharedSecrets {
+  readonly scopes: readonly { readonly name: string; readonly groups: readonly SharedGroup[] }[];
+  readonly mask: MaskOptions;
+  readonly limits: Limits;
+}
+
 export interface EngineStats {
   readonly secrets: number;
   readonly needles: number;
@@ -96,6 +79,11 @@ export interface Engine extends Masker {
   readonly reports: readonly SecretReport[];
   stats(): EngineStats;
   scope(name: string): Scope;
+  /**
+   * The secrets known now, for {@link EngineOptions.shared} in worker threads: they use the same memory. Open the workers' engines before this one is closed
+   * or gets more secrets; those that come later are unknown to the workers until they are given a new share. Throws `LV_USAGE` on the portable engine.
+   */
+  share(): SharedSecrets;
   /** Findings from now on, until the engine is closed or the loop is left. */
   findings(): AsyncIterableIterator<Finding>;
   /** Forgets all secrets. Streams that are open can no longer be used. */
@@ -113,10 +101,11 @@ const GLOBAL = "";
 
 let warnedPortable = false;
 
-class EngineCore implements Engine {
+class EngineCore implements Engine, StreamHost {
   readonly limits: Limits;
   readonly reports: SecretReport[] = [];
   private readonly factory: MatcherFactory;
+  private readonly mask: MaskOptions & { style: MaskStyle };
   private readonly families: MaskFamilies;
   private readonly stores = new Map<string, SecretStore>();
   private readonly masks = new Map<string, { groups: readonly Group[]; masks: Masks }>();
@@ -128,9 +117,14 @@ class EngineCore implements Engine {
   private closed = false;
 
   constructor(private readonly options: EngineOptions) {
-    this.limits = resolveLimits(options.limits);
+    const { shared } = options;
+    if (shared !== undefined && (options.mask !== undefined || options.limits !== undefined)) {
+      throw new LogveilError("LV_USAGE", "shared secrets bring their mask and limits along: leave out mask and limits");
+    }
+    this.limits = resolveLimits(shared?.limits ?? options.limits);
     this.factory = loadMatcher(options.engine);
-    this.families = maskFamilies(checkMask(options.mask));
+    this.mask = checkMask(shared?.mask ?? options.mask);
+    this.families = maskFamilies(this.mask);
     this.context = {
       factory: this.factory,
       limits: this.limits,
@@ -142,6 +136,7 @@ class EngineCore implements Engine {
       warnedPortable = true;
       this.warn({ code: "LV_PORTABLE", message: "no native addon for this platform: masking runs on the portable engine, with the same results but slower" });
     }
+    for (const { name, groups } of shared?.scopes ?? []) this.store(name).adoptShared(groups);
     const inputs = options.secrets ?? [];
     for (const scope of new Set(inputs.map((input) => input?.scope ?? GLOBAL))) {
       this.reports.push(...this.store(scope).add(inputs.filter((input) => (input?.scope ?? GLOBAL) === scope)));
@@ -213,6 +208,11 @@ class EngineCore implements Engine {
       addSecrets: (secrets) => this.addSecrets(secrets, name),
       close: () => this.closeScope(name),
     };
+  }
+
+  share(): SharedSecrets {
+    this.checkOpen();
+    return { scopes: [...this.stores].map(([name, store]) => ({ name, groups: store.share() })), mask: this.mask, limits: this.limits };
   }
 
   findings(): AsyncIterableIterator<Finding> {
@@ -331,108 +331,6 @@ class EngineCore implements Engine {
 
   private checkOpen(): void {
     if (this.closed) throw new LogveilError("LV_CLOSED", "the engine has been closed");
-  }
-}
-
-/** A stream that the engine keeps up to date with late secrets, and names findings for. */
-class LiveStream implements RedactorStream {
-  readonly scope: string | undefined;
-  private groups: readonly Group[];
-  private masks: Masks;
-  private readonly redactor: Redactor;
-  private readonly counts = new Map<string, number>();
-  private closed = false;
-
-  constructor(
-    private readonly engine: EngineCore,
-    private readonly options: StreamOptions,
-    readonly name: string,
-  ) {
-    this.scope = options.scope;
-    this.groups = engine.groupsOf(this.scope);
-    this.masks = engine.masksOf(this.scope, this.groups);
-    this.redactor = engine.openRedactor(
-      () => this.groups,
-      (group, needle) => this.masks.for(group.owners[needle]!.name, group.owners[needle]!.fingerprint),
-      (finding) => this.found(finding),
-    );
-  }
-
-  get offset(): number {
-    return this.redactor.offset;
-  }
-
-  get heldBytes(): number {
-    return this.redactor.heldBytes;
-  }
-
-  push(chunk: Uint8Array): Uint8Array[] {
-    this.checkOpen();
-    if (!(chunk instanceof Uint8Array)) throw new LogveilError("LV_USAGE", "push takes a Uint8Array; encode strings first");
-    return this.redactor.push(chunk);
-  }
-
-  idle(): Uint8Array[] {
-    this.checkOpen();
-    return this.redactor.heldBytes === 0 ? [] : this.redactor.idle();
-  }
-
-  end(): Uint8Array[] {
-    this.checkOpen();
-    const rest = this.redactor.end();
-    this.finish();
-    return rest;
-  }
-
-  close(): void {
-    if (this.closed) return;
-    this.redactor.dispose();
-    this.finish();
-  }
-
-  adopt(isNew: (group: Group, needle: number) => boolean): void {
-    const groups = this.engine.groupsOf(this.scope);
-    this.groups = groups;
-    this.masks = this.engine.masksOf(this.scope, groups);
-    this.redactor.adopt(
-      groups.map((group) => group.set),
-      (set, needle) => isNew(groups[set]!, needle),
-    );
-  }
-
-  private found({ kind, set, needle, line, offset, length }: RedactorFinding): void {
-    const group = this.groups[set]!;
-    const secret = group.owners[needle]!;
-    const variant = group.variants[needle]!;
-    this.engine.report(
-      { kind, secret: secret.name, variant, fingerprint: secret.fingerprint, stream: this.name, line, offset, length },
-      this.options.onFinding,
-    );
-    this.judge(secret.name, offset);
-  }
-
-  /** Reports a secret that masks absurdly often: most likely it is no secret. It stays masked. */
-  private judge(secret: string, offset: number): void {
-    const count = (this.counts.get(secret) ?? 0) + 1;
-    this.counts.set(secret, count);
-    const { overMaskHits, overMaskPerKiB } = this.engine.limits;
-    if (count < overMaskHits || count < (offset / 1024) * overMaskPerKiB) return;
-    this.counts.set(secret, -Infinity);
-    this.engine.warn({
-      code: "LV_OVER_MASK",
-      message: `secret ${secret} was masked ${count} times in the first ${offset} bytes of ${this.name}: its value may be ordinary text; it stays masked`,
-      secret,
-      stream: this.name,
-    });
-  }
-
-  private finish(): void {
-    this.closed = true;
-    this.engine.drop(this);
-  }
-
-  private checkOpen(): void {
-    if (this.closed) throw new LogveilError("LV_CLOSED", `stream ${this.name} has ended`);
   }
 }
 

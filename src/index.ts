@@ -1,6 +1,7 @@
 /** The public surface: re-exports only. */
 export { createEngine } from "./engine.js";
-export type { Chunk, Engine, EngineOptions, EngineStats, Masker, RedactorStream, Scope, StreamOptions } from "./engine.js";
+export type { Chunk, Engine, EngineOptions, EngineStats, Masker, Scope, SharedSecrets } from "./engine.js";
+export type { RedactorStream, StreamOptions } from "./live.js";
 export { LogveilError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 export { DEFAULT_LIMITS } from "./limits.js";

@@ -6,7 +6,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
 import { codingOf, type ContentCoding, MAGIC_BYTES } from "../codec/content.js";
-import type { RedactorStream } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 import { LogveilError } from "../errors.js";
 import { pump } from "./pump.js";
 

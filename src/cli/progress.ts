@@ -1,5 +1,5 @@
 /** A line of progress on stderr: only on a terminal, only when the work outlasts a second. */
-import type { RedactorStream } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 
 export interface Progress {
   /** Counts what goes through `machine`. */

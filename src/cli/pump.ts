@@ -1,6 +1,6 @@
 /** Moves bytes from a readable through the machine to a sink: back-pressure, silence, at most one write per read. */
 import type { Readable, Writable } from "node:stream";
-import type { RedactorStream } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 import { join } from "../stream/join.js";
 
 /** Resolves when `source` has ended and everything is handed to `sink`, which stays open. Rejects with the first error of either. */

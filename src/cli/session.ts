@@ -1,6 +1,7 @@
 /** What the masking commands share: an engine from options, its notices, its report, and the exit code. */
 import { closeSync, openSync, writeSync } from "node:fs";
-import { createEngine, type Engine, type RedactorStream } from "../engine.js";
+import { createEngine, type Engine } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 import { LogveilError } from "../errors.js";
 import type { EngineChoice } from "../native/loader.js";
 import { hardenProcess } from "../native/loader.js";

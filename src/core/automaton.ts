@@ -151,7 +151,15 @@ export class Automaton {
   }
 
   get memoryBytes(): number {
-    return this.labels.length * 2 + this.depths.length * 20 + this.grams.memoryBytes + this.threes.memoryBytes + 65792 + this.edges.length * 2 + this.wides.size * 1024;
+    return (
+      this.labels.length * 2 +
+      this.depths.length * 20 +
+      this.grams.memoryBytes +
+      this.threes.memoryBytes +
+      65792 +
+      this.edges.length * 2 +
+      this.wides.size * 1024
+    );
   }
 
   /** Child of `node` by `byte`, or -1. */

@@ -91,6 +91,10 @@ export interface MatcherFactory {
   build(table: NeedleTable): NeedleSet;
   /** Builds an automaton off the event loop where the engine can. The table must stay untouched until it settles. */
   buildAsync(table: NeedleTable): Promise<NeedleSet>;
+  /** Offers an automaton to other threads of the process under a number, until the caller's share is released. Absent where threads cannot share memory. */
+  share?(set: NeedleSet): number;
+  /** Opens what another thread offers. Throws `LV_USAGE` if nothing is shared under the number any more. */
+  openShared?(id: number): NeedleSet;
   /** Opens a stream over several sets at once. `parser` is {@link HEAD.PARSER} of the stream it continues, or 0. */
   open(sets: readonly NeedleSet[], parser: number, maxGapBytes: number): MatcherStream;
 }

@@ -1,4 +1,5 @@
 /** The native engine behind the {@link MatcherFactory} interface: the only caller of the addon. native/README.md is the contract. */
+import { LogveilError } from "../errors.js";
 import { HEAD_SIZE, type MatcherFactory, type MatcherStream, type NeedleSet, type NeedleTable, ROW_SIZE } from "../core/matcher.js";
 
 /** A handle on an automaton in native memory. */
@@ -68,6 +69,14 @@ export function nativeMatcher(addon: Addon): MatcherFactory {
     engine: "native",
     build: (table: NeedleTable): NeedleSet => addon.build(table.bytes, table.offsets, table.flags),
     buildAsync: (table: NeedleTable): Promise<NeedleSet> => addon.buildAsync(table.bytes, table.offsets, table.flags),
+    share: (set) => (set as SetHandle).share(),
+    openShared: (id) => {
+      try {
+        return addon.SetHandle.fromShared(id);
+      } catch (cause) {
+        throw new LogveilError("LV_USAGE", "these secrets are no longer shared: their engine was closed or got more secrets; share again", { cause });
+      }
+    },
     open: (sets, parser, maxGapBytes) => new NativeStream(new addon.Stream(sets as SetHandle[], parser, maxGapBytes)),
   };
 }

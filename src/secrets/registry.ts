@@ -31,6 +31,11 @@ export interface Group {
   readonly risks: MaskRisks;
 }
 
+/** A group for another thread of the process: the set by the number it is shared under. */
+export interface SharedGroup extends Omit<Group, "set"> {
+  readonly id: number;
+}
+
 /** What a store needs from its engine. */
 export interface RegistryContext {
   readonly factory: MatcherFactory;
@@ -80,6 +85,25 @@ export class SecretStore {
       this.publish(all, this.group(all, table, set));
     }
     return { reports, isNew: (group, needle) => fresh.has(group.owners[needle]!) };
+  }
+
+  /** The sets in force, for other threads of this process. */
+  share(): SharedGroup[] {
+    const { factory } = this.context;
+    return this.groups.map(({ set, ...rest }) => {
+      if (factory.share === undefined) throw new LogveilError("LV_USAGE", "only the native engine can share secrets with other threads");
+      return { id: factory.share(set), ...rest };
+    });
+  }
+
+  /** Adds what a store of another thread shares. */
+  adoptShared(groups: readonly SharedGroup[]): void {
+    const { factory } = this.context;
+    for (const { id, ...rest } of groups) {
+      if (factory.openShared === undefined) throw new LogveilError("LV_USAGE", "only the native engine can use secrets of other threads");
+      this.frozen.push({ set: factory.openShared(id), ...rest });
+      for (const { name, fingerprint } of rest.owners) this.names.set(fingerprint, name);
+    }
   }
 
   close(): void {

@@ -3,7 +3,7 @@
  * Adding a spelling is adding a row (and, for a new family, a file under encoders/).
  */
 import { base64Cores, base64Twice, hex, utf16 } from "./encoders/bytes.js";
-import { doubledDollar, flattened, goQuote, loggingCommand, pythonRepr, rubyInspect } from "./encoders/code.js";
+import { doubledDollar, flattened, goQuote, loggingCommand, pythonRepr, rubyInspect, singleEscaped } from "./encoders/code.js";
 import { entities, json, percent, percentTwice } from "./encoders/markup.js";
 import { ansiC, backslashed, doubleQuoted, powershell, singleQuoted, windowsCmd } from "./encoders/shell.js";
 
@@ -85,6 +85,7 @@ export const VARIANTS: readonly VariantRow[] = [
   text("powershell", powershell, { value: "a$b'c`", expect: ["a`$b'c``", "a$b''c`"] }),
   text("dollar", doubledDollar, { value: "a$b", expect: ["a$$b"] }),
   text("go", goQuote, { value: 'a"b\x01é', expect: ['a\\"b\\x01\xc3\xa9', 'a\\"b\\x01\\u00e9'] }),
+  text("perl", singleEscaped, { value: "a'b\\\tc", expect: ["a\\'b\\\\\tc"] }),
   text("python", pythonRepr, { value: "a'b\x01é", expect: ["a\\'b\\x01\\xc3\\xa9", "a'b\\x01\\xe9"] }),
   text("ruby", rubyInspect, { value: 'a#{b"\x1b', expect: ['a\\#{b\\"\\e'] }),
   text("logging-command", loggingCommand, { value: "a%b\nc", expect: ["a%25b%0Ac", "a%AZP25b%0Ac"] }),

@@ -1,5 +1,6 @@
 /** The iterator shell: masks what a source yields, and lets undecided bytes go when it is silent. */
-import type { Chunk, RedactorStream } from "../engine.js";
+import type { Chunk } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 import { join } from "./join.js";
 import { aborted } from "./node.js";
 

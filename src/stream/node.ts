@@ -1,6 +1,6 @@
 /** The Node shell: a Transform around the machine, with a timer for silence. */
 import { Transform } from "node:stream";
-import type { RedactorStream } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 import { LogveilError } from "../errors.js";
 import { join } from "./join.js";
 

@@ -1,6 +1,6 @@
 /** The web shell: a TransformStream around the machine, with a timer for silence. */
 import { TransformStream } from "node:stream/web";
-import type { RedactorStream } from "../engine.js";
+import type { RedactorStream } from "../live.js";
 import { join } from "./join.js";
 import { aborted } from "./node.js";
 

@@ -30,6 +30,11 @@ export function pythonRepr(text: string): string[] {
   return [base, { ...base, "'": "\\'" }].flatMap((special) => [asIs, bytesOf, latin].map((wide) => spell(text, special, control, wide)));
 }
 
+/** Single quotes of Perl (Data::Dumper), PHP (var_export) and Ruby: only the quote and the backslash are escaped. */
+export function singleEscaped(text: string): string[] {
+  return [text.replace(/['\\]/g, "\\$&"), text.replaceAll("'", "\\'")];
+}
+
 /** Ruby's String#inspect. */
 export function rubyInspect(text: string): string[] {
   const special = { ...SHORT, '"': '\\"', "\x1b": "\\e" };

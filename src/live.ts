@@ -1,0 +1,152 @@
+/** A live stream: a redactor that the engine keeps up to date with late secrets, and whose findings get names. */
+import { LogveilError } from "./errors.js";
+import type { Masks } from "./core/mask.js";
+import type { Redactor, RedactorFinding } from "./core/redactor.js";
+import type { Limits } from "./limits.js";
+import type { Group } from "./secrets/registry.js";
+import type { Finding, Warning } from "./types.js";
+
+export interface StreamOptions {
+  /** Job whose secrets are masked besides the global ones. */
+  readonly scope?: string;
+  /** What findings call the stream. */
+  readonly name?: string;
+  /** Ends the stream with `LV_ABORTED`; nothing held back is released. */
+  readonly signal?: AbortSignal;
+  readonly onFinding?: (finding: Finding) => void;
+}
+
+/**
+ * The push/end machine. `push` answers what may leave, in order; the pieces may be views of the chunk: use or copy them before you reuse its memory.
+ * Call `idle` after `limits.holdBackMs` of silence, `end` once. Throws `LV_CLOSED` after `end` or `close`.
+ */
+export interface RedactorStream {
+  readonly name: string;
+  /** Bytes taken in. */
+  readonly offset: number;
+  /** Bytes held back. */
+  readonly heldBytes: number;
+  push(chunk: Uint8Array): Uint8Array[];
+  idle(): Uint8Array[];
+  end(): Uint8Array[];
+  /** Gives the stream up: what is held back is dropped. */
+  close(): void;
+}
+
+/** What a stream asks of its engine. */
+export interface StreamHost {
+  readonly limits: Limits;
+  /** The sets that concern a stream of `scope`. */
+  groupsOf(scope: string | undefined): readonly Group[];
+  masksOf(scope: string | undefined, groups: readonly Group[]): Masks;
+  openRedactor(
+    groups: () => readonly Group[],
+    mask: (group: Group, needle: number) => ReturnType<Masks["for"]>,
+    found: (finding: RedactorFinding) => void,
+  ): Redactor;
+  report(finding: Finding, onFinding: ((finding: Finding) => void) | undefined): void;
+  warn(warning: Warning): void;
+  drop(stream: LiveStream): void;
+}
+
+/** A stream that the engine keeps up to date with late secrets, and names findings for. */
+export class LiveStream implements RedactorStream {
+  readonly scope: string | undefined;
+  private groups: readonly Group[];
+  private masks: Masks;
+  private readonly redactor: Redactor;
+  private readonly counts = new Map<string, number>();
+  private closed = false;
+
+  constructor(
+    private readonly engine: StreamHost,
+    private readonly options: StreamOptions,
+    readonly name: string,
+  ) {
+    this.scope = options.scope;
+    this.groups = engine.groupsOf(this.scope);
+    this.masks = engine.masksOf(this.scope, this.groups);
+    this.redactor = engine.openRedactor(
+      () => this.groups,
+      (group, needle) => this.masks.for(group.owners[needle]!.name, group.owners[needle]!.fingerprint),
+      (finding) => this.found(finding),
+    );
+  }
+
+  get offset(): number {
+    return this.redactor.offset;
+  }
+
+  get heldBytes(): number {
+    return this.redactor.heldBytes;
+  }
+
+  push(chunk: Uint8Array): Uint8Array[] {
+    this.checkOpen();
+    if (!(chunk instanceof Uint8Array)) throw new LogveilError("LV_USAGE", "push takes a Uint8Array; encode strings first");
+    return this.redactor.push(chunk);
+  }
+
+  idle(): Uint8Array[] {
+    this.checkOpen();
+    return this.redactor.heldBytes === 0 ? [] : this.redactor.idle();
+  }
+
+  end(): Uint8Array[] {
+    this.checkOpen();
+    const rest = this.redactor.end();
+    this.finish();
+    return rest;
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.redactor.dispose();
+    this.finish();
+  }
+
+  adopt(isNew: (group: Group, needle: number) => boolean): void {
+    const groups = this.engine.groupsOf(this.scope);
+    this.groups = groups;
+    this.masks = this.engine.masksOf(this.scope, groups);
+    this.redactor.adopt(
+      groups.map((group) => group.set),
+      (set, needle) => isNew(groups[set]!, needle),
+    );
+  }
+
+  private found({ kind, set, needle, line, offset, length }: RedactorFinding): void {
+    const group = this.groups[set]!;
+    const secret = group.owners[needle]!;
+    const variant = group.variants[needle]!;
+    this.engine.report(
+      { kind, secret: secret.name, variant, fingerprint: secret.fingerprint, stream: this.name, line, offset, length },
+      this.options.onFinding,
+    );
+    this.judge(secret.name, offset);
+  }
+
+  /** Reports a secret that masks absurdly often: most likely it is no secret. It stays masked. */
+  private judge(secret: string, offset: number): void {
+    const count = (this.counts.get(secret) ?? 0) + 1;
+    this.counts.set(secret, count);
+    const { overMaskHits, overMaskPerKiB } = this.engine.limits;
+    if (count < overMaskHits || count < (offset / 1024) * overMaskPerKiB) return;
+    this.counts.set(secret, -Infinity);
+    this.engine.warn({
+      code: "LV_OVER_MASK",
+      message: `secret ${secret} was masked ${count} times in the first ${offset} bytes of ${this.name}: its value may be ordinary text; it stays masked`,
+      secret,
+      stream: this.name,
+    });
+  }
+
+  private finish(): void {
+    this.closed = true;
+    this.engine.drop(this);
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new LogveilError("LV_CLOSED", `stream ${this.name} has ended`);
+  }
+}
