@@ -5,6 +5,8 @@
 //! needles, so a first child is always `node + 1` and a node costs two bytes; everything else stands in sparse tables, since few nodes need it:
 //! random needles share few prefixes and their suffixes rarely begin another needle.
 
+mod build;
+
 use crate::grams::GramTable;
 use crate::secret_buf::SecretBuf;
 use crate::set::{TOKEN, WRAPPED};
@@ -71,185 +73,7 @@ pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Of equal needles the wrapped one finds all that an exact one does, and that one all that a token does.
-fn weakness(flags: u8) -> u8 {
-    match flags {
-        WRAPPED => 0,
-        TOKEN => 2,
-        _ => 1,
-    }
-}
-
 impl Automaton {
-    /// Builds from the needles listed in `order`; equal needles collapse into the one that masks most, the first of such.
-    pub fn new(needle: &impl Fn(u32) -> (usize, usize), bytes: &[u8], flags: &[u8], order: &[u32]) -> Self {
-        let slice = |id: u32| {
-            let (start, end) = needle(id);
-            &bytes[start..end]
-        };
-        let mut sorted = order.to_vec();
-        sorted.sort_by(|&a, &b| slice(a).cmp(slice(b)).then(weakness(flags[a as usize]).cmp(&weakness(flags[b as usize]))));
-        let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(x, y)| x == y).count();
-        let mut count = 0;
-        let mut shared = Vec::with_capacity(sorted.len());
-        for (i, &id) in sorted.iter().enumerate() {
-            let length = slice(id).len();
-            let prefix = if i == 0 { 0 } else { common(slice(sorted[i - 1]), slice(id)) };
-            count += if prefix < 4 { length - 3 } else { length - prefix };
-            shared.push(prefix);
-        }
-
-        let mut build = Builder {
-            nodes: SecretBuf::zeroed(count + 1),
-            siblings: Vec::new(),
-            own: Vec::new(),
-            tails: SecretBuf::zeroed(count),
-            levels: Vec::new(),
-            next: 0,
-        };
-        let mut grams = GramTable::new(sorted.len());
-        let mut threes = GramTable::new(sorted.len());
-        let mut twos = vec![0u8; 1 << 16].into_boxed_slice();
-        let mut ones = [0u8; 256];
-
-        // 1. The trie. path[d] is the node at depth d of the needle before, last_child[d] the newest child of path[d].
-        let mut path: Vec<u32> = vec![NONE; 5];
-        let mut last_child: Vec<u32> = vec![NONE; 5];
-        for (&id, &prefix) in sorted.iter().zip(&shared) {
-            let text = slice(id);
-            let wrapped = flags[id as usize] & WRAPPED != 0;
-            let bits = if wrapped { PREFIX | PREFIX_WRAPPED } else { PREFIX };
-            let three = u32::from(text[0]) << 16 | u32::from(text[1]) << 8 | u32::from(text[2]);
-            ones[text[0] as usize] |= bits;
-            twos[(three >> 8) as usize] |= bits;
-            threes.set(three, threes.get(three).unwrap_or(0) | u32::from(bits));
-            path.resize(path.len().max(text.len() + 1), NONE);
-            last_child.resize(path.len(), NONE);
-            let mut depth = prefix;
-            if depth < 4 {
-                depth = 4;
-                path[4] = build.next;
-                grams.set(u32::from_le_bytes([text[0], text[1], text[2], text[3]]), build.next);
-                build.tails[build.next as usize] = u32::from(text[1]) << 16 | u32::from(text[2]) << 8 | u32::from(text[3]);
-                build.add(text[3], 4);
-            } else if depth < text.len() && build.nodes[path[depth] as usize] & CHILD != 0 {
-                build.siblings.push((last_child[depth], build.next));
-            }
-            while depth < text.len() {
-                build.nodes[path[depth] as usize] |= CHILD;
-                last_child[depth] = build.next;
-                depth += 1;
-                path[depth] = build.next;
-                build.add(text[depth - 1], depth);
-            }
-            if wrapped {
-                for &node in &path[4..text.len()] {
-                    build.nodes[node as usize] |= WRAPPED_BELOW;
-                }
-            }
-            let end = path[text.len()];
-            if build.own.last().is_none_or(|&(node, _)| node != end) {
-                build.own.push((end, id));
-            }
-        }
-        build.siblings.sort_unstable();
-        for &(node, _) in &build.siblings {
-            build.nodes[node as usize] |= SIBLING;
-        }
-        let siblings = Sparse::new(count, build.siblings.iter().copied());
-
-        let mut automaton = Self {
-            nodes: SecretBuf::zeroed(0),
-            siblings,
-            wide_children: Vec::new(),
-            wides: Sparse::new(0, std::iter::empty()),
-            fails: Sparse::new(0, std::iter::empty()),
-            ends: Sparse::new(0, std::iter::empty()),
-            grams,
-            threes,
-            twos,
-            ones,
-            lengths: (0..flags.len() as u32).map(|id| slice(id).len() as u32).collect(),
-            needle_flags: flags.to_vec(),
-            has_tokens: order.iter().any(|&id| flags[id as usize] & TOKEN != 0),
-            edges: (0..flags.len() as u32)
-                .map(|id| u8::from(is_word(slice(id)[0])) | u8::from(is_word(slice(id)[slice(id).len() - 1])) << 1)
-                .collect(),
-        };
-        automaton.link(build, count);
-        automaton
-    }
-
-    /// 2. Failure links and the chains of ends, by depth: those of shorter prefixes are known by then.
-    fn link(&mut self, build: Builder, count: usize) {
-        let Builder { nodes, own, mut tails, levels, .. } = build;
-        self.nodes = nodes;
-        let mut parents = vec![NONE; count];
-        let mut wides = Vec::new();
-        let mut children = Vec::new();
-        for node in 0..count as u32 {
-            children.clear();
-            if self.nodes[node as usize] & CHILD != 0 {
-                children.extend(std::iter::successors(Some(node + 1), |&child| self.sibling(child)));
-            }
-            for &child in &children {
-                parents[child as usize] = node;
-            }
-            if children.len() >= WIDE_CHILDREN {
-                self.nodes[node as usize] |= WIDE;
-                wides.push((node, (self.wide_children.len() as u32, children.len() as u32)));
-                self.wide_children.extend(&children);
-            }
-        }
-        self.wides = Sparse::new(count, wides.into_iter());
-        let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
-        let mut owner = vec![NONE; count];
-        for &(node, id) in &own {
-            owner[node as usize] = id;
-        }
-        // Nearest node with an end on the failure chain of each node, itself excluded.
-        let mut chain = vec![NONE; count];
-        for level in &levels {
-            for &node in level {
-                let label = self.nodes[node as usize] as u8;
-                let parent = parents[node as usize];
-                if parent == NONE {
-                    continue;
-                }
-                let tail = tails[parent as usize];
-                tails[node as usize] = (tail << 8 | u32::from(label)) & 0xff_ffff;
-                let (fail, depth) = fails[parent as usize];
-                let mut state = if fail == NONE {
-                    State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail }
-                } else {
-                    State { node: fail, depth, tail }
-                };
-                self.step_with(&mut state, label, |node| fails[node as usize]);
-                if state.node != NONE {
-                    fails[node as usize] = (state.node, state.depth);
-                    let fail = state.node as usize;
-                    chain[node as usize] = if owner[fail] != NONE { state.node } else { chain[fail] };
-                }
-            }
-        }
-        for node in 0..count {
-            if fails[node].0 != NONE {
-                self.nodes[node] |= FAIL;
-            }
-            if owner[node] != NONE || chain[node] != NONE {
-                self.nodes[node] |= OUT;
-            }
-        }
-        let indexed = |node: usize| node as u32;
-        self.fails = Sparse::new(count, fails.iter().enumerate().filter(|(_, fail)| fail.0 != NONE).map(|(node, &fail)| (indexed(node), fail)));
-        self.ends = Sparse::new(
-            count,
-            (0..count)
-                .filter(|&node| owner[node] != NONE || chain[node] != NONE)
-                .map(|node| (indexed(node), End { needle: owner[node], next: chain[node] })),
-        );
-    }
-
     pub fn bytes(&self) -> usize {
         self.nodes.bytes()
             + self.siblings.bytes()
@@ -450,29 +274,5 @@ impl Automaton {
 
     pub fn begins(&self, byte: u8) -> bool {
         self.ones[byte as usize] != 0
-    }
-}
-
-/// The trie while it grows.
-struct Builder {
-    nodes: SecretBuf<u16>,
-    /// Node and its next sibling.
-    siblings: Vec<(u32, u32)>,
-    /// Node and the needle that ends there, in order of nodes.
-    own: Vec<(u32, u32)>,
-    /// Last three bytes of the path to each node.
-    tails: SecretBuf<u32>,
-    levels: Vec<Vec<u32>>,
-    next: u32,
-}
-
-impl Builder {
-    fn add(&mut self, label: u8, depth: usize) {
-        self.nodes[self.next as usize] |= u16::from(label);
-        if self.levels.len() <= depth {
-            self.levels.resize_with(depth + 1, Vec::new);
-        }
-        self.levels[depth].push(self.next);
-        self.next += 1;
     }
 }
