@@ -37,6 +37,23 @@ describe("scrub", () => {
     expect(code).toBe(1);
   });
 
+  test("--in-place killed at any moment leaves the original or the masked file, whole", async () => {
+    const line = `x ${SECRET} y\n`;
+    const original = line.repeat(100_000);
+    const masked = original.replaceAll(SECRET, "[REDACTED:MY_TOKEN]");
+    for (let ms = 60; ms <= 420; ms += 40) {
+      const file = join(folder(), "log");
+      writeFileSync(file, original);
+      const child = spawn(process.execPath, [main, "scrub", ...WITH, "--in-place", file], { env, stdio: "ignore" });
+      const exited = new Promise((resolve) => child.once("exit", resolve));
+      const timer = setTimeout(() => child.kill("SIGKILL"), ms);
+      await exited;
+      clearTimeout(timer);
+      const left = readFileSync(file, "utf8");
+      expect(left === original || left === masked, `killed after ${ms} ms`).toBe(true);
+    }
+  });
+
   test("reads secrets from lists, files and descriptors; refuses weak ones by name", () => {
     const dir = folder();
     writeFileSync(
