@@ -1,6 +1,7 @@
 /**
  * Finds and loads the native addon, in this order: the file that `LOGVEIL_NATIVE` names; beside this file (the published package); `native/` of a
- * checkout. `LOGVEIL_ENGINE=native|portable` forces an engine. Bundled into one file without the addon, logveil runs on the portable engine.
+ * checkout. `LOGVEIL_ENGINE=native|portable` forces an engine,
+ * `LOGVEIL_SIMD=scalar|avx2` the native one's scan loop. Bundled into one file without the addon, logveil runs on the portable engine.
  */
 import { createRequire } from "node:module";
 import { LogveilError } from "../errors.js";
@@ -21,7 +22,10 @@ export function loadMatcher(want: EngineChoice = "auto"): MatcherFactory {
   const choice = want === "auto" && forced ? forced : want;
   if (choice === "portable") return portable;
   const { addon, tried, failure } = load();
-  if (addon !== undefined) return nativeMatcher(addon);
+  if (addon !== undefined) {
+    checkSimd(addon);
+    return nativeMatcher(addon);
+  }
   if (choice === "native") {
     throw new LogveilError(
       "LV_NATIVE_MISSING",
@@ -30,6 +34,14 @@ export function loadMatcher(want: EngineChoice = "auto"): MatcherFactory {
     );
   }
   return portable;
+}
+
+function checkSimd(addon: Addon): void {
+  try {
+    addon.simd();
+  } catch (cause) {
+    throw new LogveilError("LV_USAGE", "LOGVEIL_SIMD names no scan loop that this machine can run: use scalar, avx2 (x86-64), or leave it unset", { cause });
+  }
 }
 
 /** Whether `auto` falls back to the portable engine because no addon could be loaded. */

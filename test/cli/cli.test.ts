@@ -54,6 +54,12 @@ describe("scrub", () => {
     }
   });
 
+  test("LOGVEIL_SIMD forces a scan loop, or says what there is", () => {
+    const run = (simd: string) => spawnSync(process.execPath, [main, "scrub", ...WITH], { input: `a ${SECRET} b`, env: { ...env, LOGVEIL_SIMD: simd } });
+    expect(run("scalar").stdout.toString()).toBe("a [REDACTED:MY_TOKEN] b");
+    if (process.env["LOGVEIL_ENGINE"] !== "portable") expect(run("mmx")).toMatchObject({ status: 2, stdout: Buffer.alloc(0) });
+  });
+
   test("reads secrets from lists, files and descriptors; refuses weak ones by name", () => {
     const dir = folder();
     writeFileSync(

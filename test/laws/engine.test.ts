@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createEngine, type Engine, type EngineOptions, type Finding, type RedactorStream } from "../../src/index.js";
 import { ENGINES } from "../support/engines.js";
-import { fixture, HAVE_FIXTURES, logs } from "../support/fixtures.js";
+import { fixture, fixtureNames, HAVE_FIXTURES, logs } from "../support/fixtures.js";
 import { bytewise, cut } from "../support/redactor.js";
 
 const copy = (pieces: Uint8Array[]): Buffer => Buffer.concat(pieces);
@@ -216,5 +216,22 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
       if (!refused.has(`S${i}`)) expect(output.includes(`<< ${string} >>`)).toBe(false);
     });
     engine.close();
+  });
+
+  test.runIf(HAVE_FIXTURES)("takes JSON that breaks parsers as secrets and as text", () => {
+    for (const file of fixtureNames("naughty/json/test_parsing")) {
+      const bytes = fixture(`naughty/json/test_parsing/${file}`).subarray(0, 4096);
+      const engine = createEngine({
+        engine: name,
+        secrets: [
+          { name: "S", value: bytes },
+          { name: "T", value: "unrelated-secret-value" },
+        ],
+      });
+      const refused = engine.reports.some((report) => report.name === "S" && report.kind === "refused");
+      const output = engine.redact(Buffer.concat([Buffer.from("<< "), bytes, Buffer.from(" >>")]));
+      if (!refused) expect(output.includes(Buffer.concat([Buffer.from("<< "), bytes, Buffer.from(" >>")])), file).toBe(false);
+      engine.close();
+    }
   });
 });

@@ -13,6 +13,10 @@ export function fixture(path: string): Buffer {
   return readFileSync(join(folder, path));
 }
 
+export function fixtureNames(path: string): string[] {
+  return readdirSync(join(folder, path));
+}
+
 export interface Log {
   readonly name: string;
   readonly bytes: Buffer;
