@@ -80,7 +80,9 @@ for (const engine of engines) {
     const runs = Array.from({ length: ROUNDS }, () => pass(measured, text));
     const speed = median(runs.map((run) => run.speed));
     // A cut secret at the end of the text is a fragment: one finding at most where nothing is planted.
-    for (const run of runs) check(`${engine}, ${name}`, masked ? run.out < text.length / 10 && run.findings > 0 : run.findings <= 1);
+    // Control sequences inside a mask stay, so of coloured text only a part goes.
+    const most = masked === "in part" ? text.length * 0.8 : text.length / 10;
+    for (const run of runs) check(`${engine}, ${name}`, masked ? run.out < most && run.findings > 0 : run.findings <= 1);
     const bar = name === "fixture logs" ? (engine === "native" ? 150 : 80) : name === "synthetic logs" ? undefined : 50;
     record(`${engine}: ${name}`, speed, "MB/s", bar === undefined ? undefined : `>= ${bar}`, speed >= bar);
     measured.close();

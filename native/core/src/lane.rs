@@ -14,6 +14,9 @@ use crate::rows::{Row, RowKind, Rows};
 /// Depth from which on an unfinished match is masked rather than released when it is given up, in bytes.
 pub const FRAGMENT_BYTES: u32 = 4;
 
+/// Segments that are tried one after the other before the rest is searched.
+const NEAR_SEGMENTS: usize = 8;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LaneKind {
     Visible,
@@ -261,6 +264,11 @@ impl Lane {
             return None;
         }
         let target = self.counted.saturating_sub(length);
+        // Mostly it is one of the first: a search through thousands of segments costs a cache miss each step.
+        let holds = |segment: &&Segment| !segment.keep && target >= segment.before && target - segment.before < segment.end - segment.start;
+        if let Some(early) = self.segments.iter().take(NEAR_SEGMENTS).find(holds) {
+            return Some(early.start + (target - early.before));
+        }
         let after = self.segments.partition_point(|segment| segment.before <= target);
         match after.checked_sub(1).map(|index| self.segments[index]) {
             Some(segment) if !segment.keep => Some(segment.start + (target - segment.before)),
