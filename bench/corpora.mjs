@@ -71,7 +71,7 @@ export function corpora(size, common) {
     },
     { name: "self-repeating secret, 10 KB", text: repeat(Buffer.from(`${"ab".repeat(4000)}b`), size), own: [{ name: "periodic", value: periodic }] },
     {
-      name: "that secret, coloured at every byte",
+      name: "10 KB secret, coloured at every byte",
       text: repeat(Buffer.from("a\x1b[m"), size >> 2),
       own: [{ name: "periodic", value: "a".repeat(10_000) }],
       masked: "in part",
