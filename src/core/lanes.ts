@@ -14,6 +14,9 @@ import type { Rows } from "./rows.js";
 /** Depth from which on an unfinished match is masked rather than released when it is given up, in bytes. */
 export const FRAGMENT_BYTES = 4;
 
+/** Segments that are tried one after the other before the rest is searched. */
+const NEAR_SEGMENTS = 8;
+
 /** A range of the stream under an unfinished match: visible bytes or, between them, bytes to keep. `before` counts the lane's visible bytes before it. */
 interface Segment {
   start: number;
@@ -109,6 +112,11 @@ class Segments {
   startOf(length: number): number {
     if (length === 0) return -1;
     const target = Math.max(0, this.counted - length);
+    // Mostly it is one of the first: a search through thousands of segments costs a cache miss each step.
+    for (let i = this.head; i < Math.min(this.head + NEAR_SEGMENTS, this.list.length); i++) {
+      const { keep, start, end, before } = this.list[i]!;
+      if (!keep && target >= before && target - before < end - start) return start + target - before;
+    }
     let low = this.head;
     let high = this.list.length;
     while (low < high) {

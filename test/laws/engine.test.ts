@@ -234,4 +234,12 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
       engine.close();
     }
   });
+
+  test("a secret that masks absurdly often is reported by name, once, and stays masked", () => {
+    const codes: string[] = [];
+    const engine = make(["build-step"], { limits: { overMaskHits: 50 }, onWarning: ({ code, secret }) => codes.push(`${code} ${secret}`) });
+    expect(engine.redact("build-step ".repeat(500))).toBe("*** ".repeat(500));
+    expect(codes).toEqual(["LV_OVER_MASK S0"]);
+    engine.close();
+  });
 });
