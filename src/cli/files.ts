@@ -93,10 +93,10 @@ export async function scrubFile(file: string, machine: RedactorStream, sink: Wri
 }
 
 /**
- * Masks a file into a new one that takes the place of `target` in one step, with the mode and owner of the original. `changed` is asked at the end:
- * without a change nothing is replaced.
+ * Masks a file into a new one that takes the place of `target` in one step, with the mode and owner of the original (not its ACLs and extended
+ * attributes). `changed` is asked at the end: without a change nothing is replaced. Answers how many other names of the original still hold it as it was.
  */
-export async function scrubTo(file: string, target: string, machine: RedactorStream, holdBackMs: number, changed: () => boolean): Promise<void> {
+export async function scrubTo(file: string, target: string, machine: RedactorStream, holdBackMs: number, changed: () => boolean): Promise<number> {
   const temp = join(dirname(target), `.${basename(target)}.logveil-${randomBytes(6).toString("hex")}`);
   try {
     const original = await stat(file);
@@ -120,7 +120,9 @@ export async function scrubTo(file: string, target: string, machine: RedactorStr
       }
       await rename(temp, target);
       await syncFolder(dirname(target));
+      return original.nlink - 1;
     }
+    return 0;
   } catch (error) {
     throw ioError(file, "cannot be masked; it is unchanged", error);
   } finally {
@@ -129,14 +131,15 @@ export async function scrubTo(file: string, target: string, machine: RedactorStr
   }
 }
 
-export async function scrubInPlace(file: string, machine: RedactorStream, holdBackMs: number, changed: () => boolean): Promise<void> {
+/** Masks a file, or what a link of that name points to. Answers how many other names (hard links) still hold the unmasked text. */
+export async function scrubInPlace(file: string, machine: RedactorStream, holdBackMs: number, changed: () => boolean): Promise<number> {
   let target: string;
   try {
     target = await realpath(file);
   } catch (error) {
     throw ioError(file, "cannot be masked", error);
   }
-  await scrubTo(target, target, machine, holdBackMs, changed);
+  return scrubTo(target, target, machine, holdBackMs, changed);
 }
 
 /** Where `file` goes below `folder`. Throws `LV_USAGE` if that is the file itself. */

@@ -47,7 +47,10 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [
       ...SECRETS,
       ...MASKING,
-      { flags: "--in-place", help: "replace each file by its masked form, atomically; a file without findings is not touched" },
+      {
+        flags: "--in-place",
+        help: "replace each file by its masked form, atomically, with its mode and owner but not its ACLs; a file without findings is not touched",
+      },
       { flags: "--out <dir>", help: "write masked files of the same names into DIR" },
     ],
     examples: [

@@ -29,8 +29,11 @@ export async function scrub(files: readonly string[], options: ScrubOptions): Pr
     for (const file of files) {
       const before = session.found;
       const machine = progress.watch(session.open(file));
-      if (options.inPlace === true) await scrubInPlace(file, machine, holdBackMs, () => session.found > before);
-      else if (options.out !== undefined) await scrubTo(file, await outputPath(file, options.out), machine, holdBackMs, () => true);
+      if (options.inPlace === true) {
+        const others = await scrubInPlace(file, machine, holdBackMs, () => session.found > before);
+        if (others > 0)
+          session.notice(`${file} is masked, but the file had ${others} more name${others > 1 ? "s" : ""} (hard links) that still hold the unmasked text`);
+      } else if (options.out !== undefined) await scrubTo(file, await outputPath(file, options.out), machine, holdBackMs, () => true);
       else await scrubFile(file, machine, process.stdout, holdBackMs);
     }
   } finally {

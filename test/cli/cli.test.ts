@@ -1,6 +1,6 @@
 /** The command line as a user meets it: the built program in a process of its own. */
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, linkSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,6 +35,17 @@ describe("scrub", () => {
     expect(entries.map(({ type }) => type)).toEqual(["finding", "finding", "summary"]);
     expect(entries[2]).toMatchObject({ bytesIn: line.length, findings: 2, secrets: 1 });
     expect(code).toBe(1);
+  });
+
+  test("--in-place tells that another name of the file still holds the unmasked text", () => {
+    const dir = folder();
+    const [file, other] = [join(dir, "linked.log"), join(dir, "other.log")];
+    writeFileSync(file, `a ${SECRET}\n`);
+    linkSync(file, other);
+    const { code, err } = logveil(["scrub", ...WITH, "--in-place", file]);
+    expect([code, readFileSync(file, "utf8").includes(SECRET), readFileSync(other, "utf8").includes(SECRET)]).toEqual([0, false, true]);
+    expect(err).toContain("1 more name (hard links)");
+    expect(logveil(["scrub", ...WITH, "--in-place", other]).err).not.toContain("hard links");
   });
 
   test("--in-place killed at any moment leaves the original or the masked file, whole", async () => {

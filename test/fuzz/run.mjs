@@ -1,4 +1,4 @@
-/** `npm run fuzz [-- SECONDS]`: the comparison with the oracle, on every engine that loads, with new random cases until the time (60 s) is up. */
+/** `npm run fuzz [-- SECONDS]`: the comparison with the oracle, on every engine that loads, with new random cases until the time (60 s) is up. What differs becomes a file in corpus/. */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,11 +15,13 @@ do {
   const { status, stdout } = spawnSync(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", "test/laws/oracle.test.ts"], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, LOGVEIL_RUNS: "10000" },
+    env: { ...process.env, LOGVEIL_RUNS: "10000", LOGVEIL_KEEP_CASES: "1" },
     encoding: "utf8",
   });
   if (status !== 0) {
-    console.error(`${stdout}\nfuzz: an engine differs from the oracle; the counterexample above is smallest: keep it as a test`);
+    console.error(
+      `${stdout}\nfuzz: an engine differs from the oracle; the smallest counterexample is now a file in test/fuzz/corpus, which npm test replays: commit it with the fix`,
+    );
     process.exit(1);
   }
   rounds++;

@@ -53,16 +53,18 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     }
   });
 
-  test.runIf(HAVE_FIXTURES)("leaves every log as it is when no secret is in it", () => {
+  test.runIf(HAVE_FIXTURES)("leaves every log as it is when no secret is in it", { timeout: 120_000 }, () => {
     const engine = make(Array.from({ length: 50 }, (_, i) => createHash("sha256").update(`unrelated ${i}`).digest("base64url")));
     for (const { name: title, bytes } of logs()) {
-      for (const size of [7, 4096, 65536]) {
-        const input = size === 7 ? bytes.subarray(0, bytes.lastIndexOf("\n", 100_000) + 1) : bytes;
-        expect(through(engine.stream(), chunksOf(input, size)).equals(input), `${title} in chunks of ${size}`).toBe(true);
-      }
       // Cut at a line end: in the middle of a number it may end like the start of some hex spelling, which the end of a stream masks.
-      const start = bytes.subarray(0, bytes.lastIndexOf("\n", 8192) + 1);
-      expect(through(engine.stream(), bytewise(start)).equals(start), title).toBe(true);
+      const input = bytes.subarray(0, bytes.lastIndexOf("\n") + 1);
+      for (const size of [1, 7, 4096, 65536]) {
+        const stream = engine.stream();
+        let at = 0;
+        const same = (pieces: Uint8Array[]): boolean => pieces.every((piece) => input.compare(piece, 0, piece.length, at, (at += piece.length)) === 0);
+        for (const chunk of chunksOf(input, size)) if (!same(stream.push(chunk))) expect.fail(`${title} in chunks of ${size} differs at byte ${at}`);
+        expect(same(stream.end()) && at === input.length, `${title} in chunks of ${size}`).toBe(true);
+      }
     }
     engine.close();
   });

@@ -18,6 +18,12 @@ fn refused(what: impl std::fmt::Display) -> Error {
     Error::new(Status::InvalidArg, format!("LV_NATIVE_ARGUMENT: {what}"))
 }
 
+/// A number from JavaScript as a whole one: Node-API would wrap a negative or too large one silently.
+fn whole(number: f64, name: &str) -> Result<u32> {
+    let valid = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    if valid { Ok(number as u32) } else { Err(refused(format_args!("{name} must be a whole number from 0 to 2^32 - 1"))) }
+}
+
 /// The scan loop: the fastest that runs here, or the one that `LOGVEIL_SIMD` names.
 static SIMD: LazyLock<std::result::Result<Simd, String>> = LazyLock::new(|| match std::env::var("LOGVEIL_SIMD") {
     Ok(wanted) if !wanted.is_empty() => {
@@ -101,7 +107,8 @@ impl SetHandle {
     }
 
     #[napi(factory, catch_unwind)]
-    pub fn from_shared(id: u32) -> Result<Self> {
+    pub fn from_shared(id: f64) -> Result<Self> {
+        let id = whole(id, "id")?;
         let set = shared_sets().sets.get(&id).cloned().ok_or_else(|| refused("no set is shared under this number"))?;
         Ok(Self::new(set))
     }
@@ -172,7 +179,8 @@ pub struct Stream {
 #[napi]
 impl Stream {
     #[napi(constructor, catch_unwind)]
-    pub fn new(sets: Vec<ClassInstance<SetHandle>>, parser: u32, max_gap_bytes: u32) -> Result<Self> {
+    pub fn new(sets: Vec<ClassInstance<SetHandle>>, parser: f64, max_gap_bytes: f64) -> Result<Self> {
+        let (parser, max_gap_bytes) = (whole(parser, "parser")?, whole(max_gap_bytes, "maxGapBytes")?);
         let sets = sets.iter().map(|set| set.get().cloned()).collect::<Result<Vec<_>>>()?;
         let stream = CoreStream::new(sets, parser, u64::from(max_gap_bytes), chosen_simd()?).ok_or_else(|| refused("no such parser state"))?;
         Ok(Self { stream: Some(stream) })
