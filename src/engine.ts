@@ -303,8 +303,8 @@ class EngineCore implements Engine, StreamHost {
     for (const scope of new Set(secrets.map(scopeOf))) {
       const added = await this.store(scope).addAsync(secrets.filter((input) => scopeOf(input) === scope));
       this.checkOpen();
-      reports.push(...added.reports);
-      for (const stream of this.live) if (scope === GLOBAL || stream.scope === scope) stream.adopt(added.isNew);
+      reports.push(...added);
+      for (const stream of this.live) if (scope === GLOBAL || stream.scope === scope) stream.adopt();
     }
     this.reports.push(...reports);
     return reports;

@@ -105,14 +105,11 @@ export class LiveStream implements RedactorStream {
     this.finish();
   }
 
-  adopt(isNew: (group: Group, needle: number) => boolean): void {
+  adopt(): void {
     const groups = this.engine.groupsOf(this.scope);
     this.groups = groups;
     this.masks = this.engine.masksOf(this.scope, groups);
-    this.redactor.adopt(
-      groups.map((group) => group.set),
-      (set, needle) => isNew(groups[set]!, needle),
-    );
+    this.redactor.adopt(groups.map((group) => group.set));
   }
 
   private found({ kind, set, needle, line, offset, length }: RedactorFinding): void {

@@ -9,7 +9,7 @@
  */
 import { type Automaton, copyState, NODE, rootState, type State } from "./automaton.js";
 import { NEEDLE, ROW } from "./matcher.js";
-import type { Rows } from "./rows.js";
+import type { LaneName, Rows } from "./rows.js";
 
 /** Depth from which on an unfinished match is masked rather than released when it is given up, in bytes. */
 export const FRAGMENT_BYTES = 4;
@@ -146,7 +146,7 @@ class Segments {
   }
 }
 
-export type LaneKind = "visible" | "unwrapped" | "spaced";
+export type LaneKind = Exclude<LaneName, "raw">;
 
 const scratch = rootState();
 
@@ -279,7 +279,9 @@ export class Lane {
   }
 
   private emit(kind: number, needle: number, length: number, end: number): void {
-    this.rows.add(kind, this.set, needle, this.segments.startOf(length), end, 0);
+    const start = this.segments.startOf(length);
+    if (kind === ROW.LANE) this.rows.addMatch(this.kind, this.set, needle, start, end);
+    else this.rows.add(kind, this.set, needle, start, end, 0);
     this.segments.tell(end, (from, to) => this.rows.add(ROW.KEEP, 0, 0, from, to, 0));
   }
 

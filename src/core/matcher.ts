@@ -34,7 +34,7 @@ export interface NeedleTable {
 export const ROW = Object.freeze({
   /** A match in the raw lane: every byte of it belongs to the needle. Overlapping ones may come merged under the cause that counts. */
   RAW: 0,
-  /** A match in another lane: bytes deleted by the lane may stand inside. */
+  /** A match in another lane: bytes deleted by the lane may stand inside. Overlapping ones may come merged; field 5 is where the one that counts ends. */
   LANE: 1,
   /** A stretch of sequence or string bytes inside a LANE or FRAGMENT row; needle and set mean nothing. */
   KEEP: 2,
@@ -44,7 +44,7 @@ export const ROW = Object.freeze({
   FRAGMENT: 4,
 });
 
-/** Numbers per row: kind, set, needle, start, end, sides. `start` and `end` count bytes *back from the end of the scanned input*. */
+/** Numbers per row: kind, set, needle, start, end, sides (in a LANE row the cause's end). `start` and `end` count bytes *back from the end of the scanned input*. */
 export const ROW_SIZE = 6;
 
 /** What a call answers besides its rows, written into {@link MatcherStream.head}. */

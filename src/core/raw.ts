@@ -83,7 +83,7 @@ export class RawLane {
   }
 
   private addToken(needle: number, start: number, end: number, sides: number): void {
-    if (sides === 0) this.rows.addRaw(this.set, needle, start, end);
+    if (sides === 0) this.rows.addMatch("raw", this.set, needle, start, end);
     else this.rows.add(ROW.TOKEN, this.set, needle, start, end, sides);
   }
 
@@ -143,7 +143,7 @@ export class RawLane {
       const needle = automaton.ends[node]!;
       const start = end - automaton.depths[node]!;
       if ((automaton.needleFlags[needle]! & NEEDLE.TOKEN) === 0) {
-        this.rows.addRaw(this.set, needle, start, end);
+        this.rows.addMatch("raw", this.set, needle, start, end);
         return;
       }
       this.token(needle, start, end, at);

@@ -59,6 +59,8 @@ export class Redactor {
   /** Ranges of control sequences inside spans, and ranges where the raw lane matched, which no longer count as such. */
   private readonly keeps = new Ranges();
   private readonly raws = new Ranges();
+  /** Released ranges that left masked or were reported as exposed, as far back as the window. */
+  private readonly settled = new Ranges();
   private candidates: Candidate[] = [];
   /** The mask that left last, while a span may still touch it. */
   private open: { start: number; end: number; cause: Cause; line: number; plan: MaskPlan } | undefined;
@@ -111,10 +113,8 @@ export class Redactor {
     this.window.clear();
   }
 
-  /**
-   * Goes on with other sets of needles: all that is not released is looked at again. `isNew` tells the needles whose released matches are to be reported as exposed.
-   */
-  adopt(sets: readonly NeedleSet[], isNew: (set: number, needle: number) => boolean): void {
+  /** Goes on with other sets of needles: all that is not released is looked at again, and what left unmasked is reported as exposed. */
+  adopt(sets: readonly NeedleSet[]): void {
     this.stream.release();
     this.stream = this.context.factory.open(sets, this.window.parser, this.context.maxGapBytes);
     this.spans.clear();
@@ -129,7 +129,7 @@ export class Redactor {
         const part = piece.subarray(at, at + SCAN_BYTES);
         const rows = this.stream.scan(part);
         this.total += part.length;
-        this.take(rows, true, isNew);
+        this.take(rows, true);
       }
     });
     this.total = total;
@@ -149,10 +149,11 @@ export class Redactor {
     this.release(Math.max(to, this.released), out, chunk, base);
     const pending = this.total - stream.head[HEAD.PENDING]!;
     window.dropBefore(Math.min(pending - NEIGHBOUR_BYTES, this.released - Math.max(NEIGHBOUR_BYTES, this.context.exposureWindowBytes)));
+    this.settled.dropBefore(window.start);
   }
 
-  /** Turns the matcher's rows into spans. With `replay`, matches that have left are only news if `isNew`. */
-  private take(count: number, replay: boolean, isNew?: (set: number, needle: number) => boolean): void {
+  /** Turns the matcher's rows into spans. With `replay`, more rows follow for the same bytes. */
+  private take(count: number, replay: boolean): void {
     const { rows } = this.stream;
     for (let i = 0; i < count * ROW_SIZE; i += ROW_SIZE) {
       const kind = rows[i]!;
@@ -164,29 +165,32 @@ export class Redactor {
         this.keeps.add(start, end);
         continue;
       }
-      const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? start + this.context.needleBytes(set, needle) : end;
+      const ownEnd = kind === ROW.LANE ? this.total - rows[i + 5]! : end;
+      const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? start + this.context.needleBytes(set, needle) : ownEnd;
       const cause: Cause = { set, needle, start, end: causeEnd, fragment: kind === ROW.FRAGMENT };
       if (kind === ROW.TOKEN) this.candidates.push({ cause, sides: rows[i + 5]! });
-      else this.mask(start, end, cause, kind === ROW.RAW || (kind === ROW.FRAGMENT && rows[i + 5] === 1), !replay || isNew!(set, needle));
+      else this.mask(start, end, cause, kind === ROW.RAW || (kind === ROW.FRAGMENT && rows[i + 5] === 1));
     }
     if (this.candidates.length > 0 && !replay) this.settle(this.released);
   }
 
-  /** Marks `[start, end)` for masking; what of it has left already is reported as exposed if `report`. */
-  private mask(start: number, end: number, cause: Cause, raw: boolean, report: boolean): void {
+  /** Marks `[start, end)` for masking; what of it has left unmasked is reported as exposed. */
+  private mask(start: number, end: number, cause: Cause, raw: boolean): void {
     if (raw) this.raws.add(start, end);
     this.firm.add(start, end);
-    if (start < this.released && report) this.expose(start, Math.min(end, this.released), cause);
+    if (start < this.released) this.expose(start, Math.min(end, this.released), cause);
     if (end > this.released) this.spans.add(Math.max(start, this.released), end, cause);
   }
 
-  private expose(start: number, end: number, cause: Cause): void {
+  private expose(from: number, to: number, cause: Cause): void {
     if (cause.fragment) return;
-    const to = this.open !== undefined && this.open.end >= end ? Math.min(end, this.open.start) : end;
-    if (to <= start) return;
-    let line = this.lines + 1;
-    this.window.slices(start, this.released, (piece) => (line -= countLines(piece)));
-    this.context.found({ kind: "exposed", set: cause.set, needle: cause.needle, line, offset: start, length: to - start });
+    const { set, needle } = cause;
+    this.settled.outside(from, to, (start, end) => {
+      let line = this.lines + 1;
+      this.window.slices(start, this.released, (piece) => (line -= countLines(piece)));
+      this.context.found({ kind: "exposed", set, needle, line, offset: start, length: end - start });
+    });
+    this.settled.add(from, to);
   }
 
   /**
@@ -251,6 +255,7 @@ export class Redactor {
       if (plan.kind === "text") out.push(plan.bytes);
     }
     this.open.end = to;
+    this.settled.add(from, to);
     this.window.slices(from, to, (piece) => this.maskPiece(piece, out));
     this.released = to;
   }

@@ -1,13 +1,16 @@
 /** Result rows of one call, collected with absolute offsets and handed out as distances from the end of the input (see matcher.ts). */
 import { ROW, ROW_SIZE } from "./matcher.js";
 
+const LANES = ["raw", "visible", "unwrapped", "spaced"] as const;
+export type LaneName = (typeof LANES)[number];
+
 export class Rows {
   private values: number[] = [];
-  /** Index of the newest RAW row of each set, or -1: later matches that overlap or touch it extend it. */
-  private readonly lastRaw: number[];
+  /** Index of the newest match row of each lane of each set, or -1: later matches that overlap or touch it extend it. */
+  private readonly last: number[];
 
   constructor(sets: number) {
-    this.lastRaw = Array.from({ length: sets }, () => -1);
+    this.last = Array.from({ length: sets * LANES.length }, () => -1);
   }
 
   get count(): number {
@@ -16,24 +19,29 @@ export class Rows {
 
   clear(): void {
     this.values = [];
-    this.lastRaw.fill(-1);
+    this.last.fill(-1);
   }
 
-  add(kind: number, set: number, needle: number, start: number, end: number, sides: number): void {
-    this.values.push(kind, set, needle, start, end, sides);
+  /** Adds a row; `extra` is its sides, or in a match row the end of the match that is its cause. */
+  add(kind: number, set: number, needle: number, start: number, end: number, extra: number): void {
+    this.values.push(kind, set, needle, start, end, extra);
   }
 
-  /** A raw match: extends the set's last one where they overlap or touch, so that rows stay fewer than spans, not matches. */
-  addRaw(set: number, needle: number, start: number, end: number): void {
+  /** A match: extends the last one of its lane and set where they overlap or touch, so that rows stay fewer than spans, not matches. */
+  addMatch(lane: LaneName, set: number, needle: number, start: number, end: number): void {
     const { values } = this;
-    const last = this.lastRaw[set]!;
+    const index = set * LANES.length + LANES.indexOf(lane);
+    const last = this.last[index]!;
     if (last >= 0 && start >= values[last + 3]! && start <= values[last + 4]!) {
-      if (start === values[last + 3]) values[last + 2] = needle;
+      if (start === values[last + 3]) {
+        values[last + 2] = needle;
+        values[last + 5] = end;
+      }
       values[last + 4] = Math.max(values[last + 4]!, end);
       return;
     }
-    this.lastRaw[set] = values.length;
-    this.add(ROW.RAW, set, needle, start, end, 0);
+    this.last[index] = values.length;
+    this.add(lane === "raw" ? ROW.RAW : ROW.LANE, set, needle, start, end, end);
   }
 
   /** Writes all rows into `target` (grown if needed) and returns it. */
@@ -46,7 +54,8 @@ export class Rows {
       out[i + 2] = values[i + 2]!;
       out[i + 3] = total - values[i + 3]!;
       out[i + 4] = total - values[i + 4]!;
-      out[i + 5] = values[i + 5]!;
+      const extra = values[i + 5]!;
+      out[i + 5] = values[i] === ROW.LANE ? total - extra : values[i] === ROW.RAW ? 0 : extra;
     }
     return out;
   }

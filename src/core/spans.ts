@@ -86,6 +86,16 @@ export class Ranges {
     }
   }
 
+  /** Calls `each` with every part of `[from, to)` that no range overlaps. */
+  outside(from: number, to: number, each: (start: number, end: number) => void): void {
+    let at = from;
+    this.within(from, to, (start, end) => {
+      if (start > at) each(at, start);
+      at = end;
+    });
+    if (at < to) each(at, to);
+  }
+
   /** Drops ranges that end before `offset`. */
   dropBefore(offset: number): void {
     let drop = 0;

@@ -74,9 +74,8 @@ export class SecretStore {
   }
 
   /** Adds secrets; many of them are built off the event loop. Calls must not overlap. */
-  async addAsync(inputs: readonly SecretInput[]): Promise<{ reports: SecretReport[]; isNew: (group: Group, needle: number) => boolean }> {
+  async addAsync(inputs: readonly SecretInput[]): Promise<SecretReport[]> {
     const { needles, reports } = this.expand(inputs);
-    const fresh = new Set(needles.map((needle) => needle.secret));
     if (needles.length > 0) {
       const all = [...this.lateNeedles, ...needles];
       const table = tableOf(all);
@@ -84,7 +83,7 @@ export class SecretStore {
       const set = needles.length <= limits.inlineBuildNeedles ? factory.build(table) : await factory.buildAsync(table);
       this.publish(all, this.group(all, table, set));
     }
-    return { reports, isNew: (group, needle) => fresh.has(group.owners[needle]!) };
+    return reports;
   }
 
   /** The sets in force, for other threads of this process. */

@@ -8,7 +8,6 @@ import { redactorOver, run } from "../support/redactor.js";
 
 const word = (min: number, max: number): fc.Arbitrary<string> =>
   fc.array(fc.constantFrom("a", "b"), { minLength: min, maxLength: max }).map((chars) => chars.join(""));
-const size = (pieces: Uint8Array[]): number => pieces.reduce((sum, piece) => sum + piece.length, 0);
 const MAX_GAP = 256;
 
 describe.each(ENGINES)("$engine", (factory) => {
@@ -92,6 +91,25 @@ describe.each(ENGINES)("$engine", (factory) => {
       ["none", "global", 40],
       ["two", "later", 62],
     ]);
+    engine.close();
+  });
+
+  test("a late secret that overlaps a masked one exposes only what left unmasked, also within one set of late secrets", async () => {
+    const engine = make([]);
+    const found: Finding[] = [];
+    await engine.addSecrets([{ name: "early", value: "early-secret-tail" }]);
+    const stream = engine.stream({ onFinding: (finding) => found.push(finding) });
+    const before = Buffer.concat(stream.push(Buffer.from("x early-secret-tail-of-it and tail-of-it again ;\n"))).toString();
+    expect(before).toBe("x ***-of-it and tail-of-it again ;\n");
+    await engine.addSecrets([{ name: "late", value: "tail-of-it" }]);
+    const exposed = (): unknown[] => found.filter(({ kind }) => kind === "exposed").map(({ secret, offset, length }) => [secret, offset, length]);
+    expect(exposed()).toEqual([
+      // Overlapping matches are one span, which is named after the earliest.
+      ["early", 19, 6],
+      ["late", 30, 10],
+    ]);
+    await engine.addSecrets([{ name: "other", value: "unrelated-secret-value" }]);
+    expect(exposed()).toHaveLength(2);
     engine.close();
   });
 

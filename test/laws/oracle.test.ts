@@ -69,8 +69,8 @@ function check(factory: MatcherFactory, needles: readonly OracleNeedle[], input:
 /** Writes a counterexample into the corpus, named by its content. */
 function keep([needles, input, cuts]: readonly [OracleNeedle[], Buffer, number[]]): void {
   const found: Case = { needles: needles.map(({ bytes, flags }) => ({ bytes: bytes.toString("latin1"), flags })), input: input.toString("latin1"), cuts };
-  const text = `${JSON.stringify(found)}\n`;
-  writeFileSync(`${CORPUS}${createHash("sha256").update(text).digest("hex").slice(0, 12)}.json`, text);
+  const json = `${JSON.stringify(found)}\n`;
+  writeFileSync(`${CORPUS}${createHash("sha256").update(json).digest("hex").slice(0, 12)}.json`, json);
 }
 
 describe.each(ENGINES)("$engine", (factory) => {

@@ -249,11 +249,15 @@ impl Lane {
     /// Kept segments before the row's start may come along; they are kept bytes all the same.
     fn emit(&mut self, rows: &mut Rows, kind: RowKind, needle: u32, length: u64, end: u64) {
         let Some(start) = self.start_of(length) else { return };
-        rows.add(Row { kind, set: self.set, needle, start, end, sides: 0 });
+        if kind == RowKind::Lane {
+            rows.add_lane(1 + self.kind as usize, self.set, needle, start, end);
+        } else {
+            rows.add(Row::new(kind, self.set, needle, start, end, 0));
+        }
         let told = self.told;
         let news = self.segments.iter().rev().take_while(|segment| segment.start >= told);
         for segment in news.filter(|segment| segment.keep && segment.end <= end) {
-            rows.add(Row { kind: RowKind::Keep, set: 0, needle: 0, start: segment.start, end: segment.end, sides: 0 });
+            rows.add(Row::new(RowKind::Keep, 0, 0, segment.start, segment.end, 0));
         }
         self.told = end;
     }

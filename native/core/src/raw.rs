@@ -92,7 +92,7 @@ impl RawLane {
         let depth = automaton.pending_depth(&self.state, 0, false);
         if depth >= FRAGMENT_BYTES {
             let needle = automaton.needle_below(&self.state, depth);
-            rows.add(Row { kind: RowKind::Fragment, set: self.set, needle, start: end - u64::from(depth), end, sides: 1 });
+            rows.add(Row::new(RowKind::Fragment, self.set, needle, end - u64::from(depth), end, 1));
         }
     }
 
@@ -107,7 +107,7 @@ impl RawLane {
         if sides == 0 {
             rows.add_raw(self.set, needle, start, end);
         } else {
-            rows.add(Row { kind: RowKind::Token, set: self.set, needle, start, end, sides });
+            rows.add(Row::new(RowKind::Token, self.set, needle, start, end, sides));
         }
     }
 

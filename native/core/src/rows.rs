@@ -1,6 +1,6 @@
 //! Result rows of one call, with absolute offsets until they are written out as distances from the end of the input.
 
-/// Numbers per row: kind, set, needle, start, end, sides.
+/// Numbers per row: kind, set, needle, start, end, sides or end of the cause.
 pub const ROW_SIZE: usize = 6;
 
 /// Field 0 of a row; the meaning is defined in `src/core/matcher.ts`.
@@ -22,23 +22,34 @@ pub struct Row {
     pub start: u64,
     pub end: u64,
     pub sides: u32,
+    /// In a lane row the end of the match that is its cause; else `end`.
+    pub cause_end: u64,
+}
+
+impl Row {
+    pub fn new(kind: RowKind, set: u32, needle: u32, start: u64, end: u64, sides: u32) -> Self {
+        Self { kind, set, needle, start, end, sides, cause_end: end }
+    }
 }
 
 #[derive(Default)]
 pub struct Rows {
     rows: Vec<Row>,
-    /// Index of the newest raw row of each set: later matches that overlap or touch it extend it.
-    last_raw: Vec<Option<usize>>,
+    /// Index of the newest match row of each lane of each set: later matches that overlap or touch it extend it. So rows stay fewer than spans, not matches.
+    last: Vec<Option<usize>>,
 }
+
+/// Lanes of a set, the raw one first.
+const LANES: usize = 4;
 
 impl Rows {
     pub fn new(sets: usize) -> Self {
-        Self { rows: Vec::new(), last_raw: vec![None; sets] }
+        Self { rows: Vec::new(), last: vec![None; sets * LANES] }
     }
 
     pub fn clear(&mut self) {
         self.rows.clear();
-        self.last_raw.fill(None);
+        self.last.fill(None);
     }
 
     pub fn len(&self) -> usize {
@@ -49,27 +60,36 @@ impl Rows {
         self.rows.push(row);
     }
 
-    /// Adds a raw match: rows stay fewer than spans, not matches.
     pub fn add_raw(&mut self, set: u32, needle: u32, start: u64, end: u64) {
-        if let Some(last) = self.last_raw[set as usize] {
-            let row = &mut self.rows[last];
-            if start >= row.start && start <= row.end {
-                if start == row.start {
-                    row.needle = needle;
-                }
-                row.end = row.end.max(end);
-                return;
+        self.add_match(RowKind::Raw, 0, set, needle, start, end);
+    }
+
+    /// Adds a match of a lane other than raw; `lane` is its number from 1.
+    pub fn add_lane(&mut self, lane: usize, set: u32, needle: u32, start: u64, end: u64) {
+        self.add_match(RowKind::Lane, lane, set, needle, start, end);
+    }
+
+    fn add_match(&mut self, kind: RowKind, lane: usize, set: u32, needle: u32, start: u64, end: u64) {
+        let last = &mut self.last[set as usize * LANES + lane];
+        if let Some(row) = last.map(|last| &mut self.rows[last])
+            && (row.start..=row.end).contains(&start)
+        {
+            if start == row.start {
+                (row.needle, row.cause_end) = (needle, end);
             }
+            row.end = row.end.max(end);
+            return;
         }
-        self.last_raw[set as usize] = Some(self.rows.len());
-        self.add(Row { kind: RowKind::Raw, set, needle, start, end, sides: 0 });
+        *last = Some(self.rows.len());
+        self.add(Row::new(kind, set, needle, start, end, 0));
     }
 
     /// Writes as many rows as fit into `out`.
     pub fn write(&self, out: &mut [u32], total: u64) {
         for (row, target) in self.rows.iter().zip(out.chunks_exact_mut(ROW_SIZE)) {
             let back = |offset: u64| u32::try_from(total - offset).unwrap_or(u32::MAX);
-            target.copy_from_slice(&[row.kind as u32, row.set, row.needle, back(row.start), back(row.end), row.sides]);
+            let last = if row.kind == RowKind::Lane { back(row.cause_end) } else { row.sides };
+            target.copy_from_slice(&[row.kind as u32, row.set, row.needle, back(row.start), back(row.end), last]);
         }
     }
 }
