@@ -8,6 +8,13 @@ export interface Part {
   readonly value: Buffer;
 }
 
+/** Longer names of URL schemes are looked at by their end only. */
+const MAX_SCHEME_BYTES = 32;
+const PEM_BEGIN = "-----BEGIN ";
+const PEM_END = "-----END ";
+const PEM_DASHES = "-----";
+
+/** Takes time linear in the text: a secret may be long, and made to be slow. */
 type Family = (text: string) => readonly string[];
 
 /** Keys of connection strings and netrc whose values are secret. */
@@ -101,24 +108,38 @@ function unquote(value: string): string {
 /** The body of PEM blocks in one piece; its lines are covered by {@link lines}, its wraps by the matcher. RFC 7468. */
 function pem(text: string): string[] {
   const bodies: string[] = [];
-  for (const match of text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g)) {
-    const body = match[2]!.replace(/^[A-Za-z-]+: .*$/gm, "").replace(/\\n|\s/g, "");
-    bodies.push(body);
+  for (let end = 0, begin; (begin = text.indexOf(PEM_BEGIN, end)) >= 0;) {
+    end = text.indexOf(PEM_END, begin);
+    if (end < 0) break;
+    const block = text.slice(begin + PEM_BEGIN.length, end);
+    const dashes = block.indexOf(PEM_DASHES);
+    const label = block.slice(0, Math.max(0, dashes));
+    if (!/^[A-Z0-9 ]+$/.test(label) || !text.startsWith(label + PEM_DASHES, end + PEM_END.length)) continue;
+    bodies.push(
+      block
+        .slice(dashes + PEM_DASHES.length)
+        .replace(/^[A-Za-z-]+: .*$/gm, "")
+        .replace(/\\n|\s/g, ""),
+    );
   }
   return bodies;
 }
 
 /** `machine HOST login USER password SECRET`. */
 function netrc(text: string): string[] {
-  if (!/^\s*(machine\s|default\s)/m.test(text)) return [];
+  if (!/^[ \t]*(machine|default)\s/m.test(text)) return [];
   return [...text.matchAll(/\b(?:password|account)\s+(\S+)/g)].map((match) => match[1]!);
 }
 
 /** Passwords of URLs, as they stand and percent-decoded; a user name alone before `@` is a token. RFC 3986 §3.2.1. */
 function urlPasswords(text: string): string[] {
   const found: string[] = [];
-  for (const match of text.matchAll(/[a-z][a-z0-9+.-]*:\/\/([^\s/?#@]*(?:@[^\s/?#@]*)*)@/gi)) {
-    const userinfo = match[1]!;
+  for (let at = text.indexOf("://"); at >= 0; at = text.indexOf("://", at + 3)) {
+    if (!/[a-z][a-z0-9+.-]*$/i.test(text.slice(Math.max(0, at - MAX_SCHEME_BYTES), at))) continue;
+    const [authority] = /^[^\s/?#]*/.exec(text.slice(at + 3))!;
+    const host = authority.lastIndexOf("@");
+    if (host < 0) continue;
+    const userinfo = authority.slice(0, host);
     const colon = userinfo.indexOf(":");
     const secret = colon >= 0 ? userinfo.slice(colon + 1) : userinfo;
     found.push(secret, percentDecoded(secret));

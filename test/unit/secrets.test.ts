@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { parts } from "../../src/secrets/decompose.js";
 import { expandSecret } from "../../src/secrets/expand.js";
 import { fingerprinter, nativeHash, portableHash } from "../../src/secrets/fingerprint.js";
 import { DEFAULT_SALIENCE } from "../../src/secrets/salience.js";
@@ -85,4 +86,21 @@ describe("fingerprint", () => {
     expect(fingerprinter(Buffer.alloc(32, 8))(value)).not.toBe(fingerprinter(key)(value));
     expect(() => fingerprinter(Buffer.alloc(31))).toThrowError(expect.objectContaining({ code: "LV_KEY_LENGTH" }) as Error);
   });
+});
+
+test("parts of a long secret take linear time, whatever it is made of (a square would not end in time)", () => {
+  const size = 1 << 20;
+  for (const unit of ["a", "a:", "x://", "x://@", "\n", "-----BEGIN A-----", "-----BEGIN A-----x-----END B-----", "password ", "k=v\n", "a=b;", "eyJ."]) {
+    for (const text of [unit.repeat(size / unit.length), `${unit.repeat(size / unit.length)}\nmachine x`])
+      expect(parts(Buffer.from(text), 256).length).toBeLessThanOrEqual(256);
+  }
+});
+
+test("passwords of URLs and bodies of PEM blocks in the middle of other text", () => {
+  const values = (text: string): string[] => parts(Buffer.from(text), 256).map(({ value }) => value.toString());
+  expect(values("see git+ssh://deploy:p@ss%21word@host/x and 9://a:b@c")).toEqual(expect.arrayContaining(["p@ss%21word", "p@ss!word"]));
+  expect(values("1://user:password@host")).not.toContain("password");
+  expect(values("x -----BEGIN A B-----\nKey: v\n\nAAAA\nBBBB\n-----END A B----- y -----BEGIN C-----CCCC-----END C-----")).toEqual(
+    expect.arrayContaining(["AAAABBBB", "CCCC"]),
+  );
 });

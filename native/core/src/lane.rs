@@ -249,10 +249,9 @@ impl Lane {
     /// Kept segments before the row's start may come along; they are kept bytes all the same.
     fn emit(&mut self, rows: &mut Rows, kind: RowKind, needle: u32, length: u64, end: u64) {
         let Some(start) = self.start_of(length) else { return };
-        if kind == RowKind::Lane {
-            rows.add_lane(1 + self.kind as usize, self.set, needle, start, end);
-        } else {
-            rows.add(Row::new(kind, self.set, needle, start, end, 0));
+        match kind {
+            RowKind::Lane => rows.add_lane(1 + self.kind as usize, self.set, needle, start, end),
+            _ => rows.add(Row::new(kind, self.set, needle, start, end, 0)),
         }
         let told = self.told;
         let news = self.segments.iter().rev().take_while(|segment| segment.start >= told);
