@@ -1,87 +1,124 @@
-//! The kernel for AVX2: 32 bytes a step, eight windows hashed and looked up at once.
+//! The kernel for AVX2: eight windows are hashed and looked up at once.
 
 use std::arch::x86_64::*;
 
-use crate::kernel::WORD_BYTES;
-use crate::sieve::{Sieve, WINDOW_BYTES, filter_hash};
+use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
+use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Sieve, mix};
 
 pub fn available() -> bool {
     is_x86_feature_detected!("avx2")
 }
 
-/// Fills words from `text`, which is 3 bytes longer than the words cover.
+/// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
 pub fn scan(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
     assert!(available() && samples.len() == gaps.len());
-    assert!(samples.is_empty() || text.len() >= samples.len() * WORD_BYTES + WINDOW_BYTES - 1);
-    let (filter, shift) = sieve.filter();
-    assert!(shift < 32 && filter.len() >= (1usize << (32 - shift)) / 32);
-    // SAFETY: AVX2 is there. `text` covers all words and 3 bytes more, and the filter has a bit for every index of `32 - shift` bits.
+    assert!(samples.is_empty() || text.len() >= samples.len() * WORD_BYTES + BEHIND_BYTES);
+    samples.fill(0);
+    // SAFETY: AVX2 is there, and `text` covers all words and what their windows reach into.
     unsafe {
-        match sieve.stride() {
-            1 => words::<1>(filter, shift, text, samples, gaps),
-            2 => words::<2>(filter, shift, text, samples, gaps),
-            _ => words::<4>(filter, shift, text, samples, gaps),
+        gaps_of(text, gaps);
+        if let Some(filter) = &sieve.long {
+            long_samples(Table::new(filter), text, samples);
+        }
+        if let Some(short) = &sieve.short {
+            match short.stride {
+                1 => short_samples::<1>(Table::new(&short.filter), text, samples),
+                2 => short_samples::<2>(Table::new(&short.filter), text, samples),
+                _ => short_samples::<4>(Table::new(&short.filter), text, samples),
+            }
         }
     }
 }
 
-/// SAFETY: the caller made sure of what `scan` asserts.
+/// A filter whose words are as many as its shift can name.
+struct Table {
+    words: *const i32,
+    shift: __m128i,
+}
+
+impl Table {
+    /// SAFETY: AVX2 is there; the filter outlives the table.
+    #[target_feature(enable = "avx2")]
+    fn new(filter: &Filter) -> Self {
+        let (words, shift) = filter.table();
+        assert!(shift < 32 && words.len() >= 1usize << (32 - shift));
+        Self { words: words.as_ptr().cast(), shift: _mm_cvtsi32_si128(shift.cast_signed()) }
+    }
+
+    /// One bit for each of eight hashes: whether the filter has it.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn look_up(&self, hashes: __m256i) -> u32 {
+        let index = _mm256_srl_epi32(_mm256_slli_epi32::<5>(hashes), self.shift);
+        // SAFETY: the index is below 2^(32 - shift), which `new` compared with the words there are.
+        let words = unsafe { _mm256_i32gather_epi32::<4>(self.words, index) };
+        let low = _mm256_set1_epi32(31);
+        let first = _mm256_srlv_epi32(words, _mm256_srli_epi32::<27>(hashes));
+        let second = _mm256_srlv_epi32(words, _mm256_and_si256(_mm256_srli_epi32::<5>(hashes), low));
+        let third = _mm256_srlv_epi32(words, _mm256_and_si256(hashes, low));
+        let all = _mm256_and_si256(_mm256_and_si256(first, second), third);
+        _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_slli_epi32::<31>(all))).cast_unsigned()
+    }
+}
+
+#[inline(always)]
+fn load(text: &[u8], at: usize) -> __m256i {
+    debug_assert!(at + 32 <= text.len());
+    // SAFETY: callers stay below the words that `scan` compared with the text.
+    unsafe { _mm256_loadu_si256(text.as_ptr().add(at).cast()) }
+}
+
 #[target_feature(enable = "avx2")]
-unsafe fn words<const STRIDE: usize>(filter: &[u32], shift: u32, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
-    let mix = _mm256_set1_epi32(filter_hash(1).cast_signed());
-    let down = _mm_cvtsi32_si128(shift.cast_signed());
-    let low = _mm256_set1_epi8(0x1b);
-    for (index, (sample, gap)) in samples.iter_mut().zip(gaps).enumerate() {
-        let start = index * WORD_BYTES;
-        // SAFETY: 64 bytes from `start` lie in `text`.
-        let (a, b) = unsafe {
-            let bytes = text.as_ptr().add(start).cast::<__m256i>();
-            (_mm256_loadu_si256(bytes), _mm256_loadu_si256(bytes.add(1)))
-        };
-        let is_low = |bytes| _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(bytes, low), bytes)).cast_unsigned();
-        *gap = u64::from(is_low(a)) | u64::from(is_low(b)) << 32;
-        if *gap != 0 {
-            *gap = exact_gaps(a, b);
+fn long_samples(table: Table, text: &[u8], samples: &mut [u64]) {
+    /// Which 8-byte window of 64 bytes the bits of a look-up belong to, as the shuffles leave them.
+    const ORDER: [u32; 8] = [0, 1, 4, 5, 2, 3, 6, 7];
+    let [low_mix, high_mix] = mix().map(|mix| _mm256_set1_epi32(mix.cast_signed()));
+    for (index, sample) in samples.iter_mut().enumerate() {
+        let (a, b) = (load(text, index * WORD_BYTES), load(text, index * WORD_BYTES + 32));
+        let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+        let low = _mm256_castps_si256(_mm256_shuffle_ps::<0x88>(a, b));
+        let high = _mm256_castps_si256(_mm256_shuffle_ps::<0xdd>(a, b));
+        let hashes = _mm256_add_epi32(_mm256_mullo_epi32(low, low_mix), _mm256_mullo_epi32(high, high_mix));
+        let mut hits = table.look_up(hashes);
+        while hits != 0 {
+            *sample |= 1 << (ORDER[hits.trailing_zeros() as usize] * LONG_BYTES as u32);
+            hits &= hits - 1;
         }
-        *sample = 0;
-        let mut phase = 0;
-        while phase < WINDOW_BYTES {
-            for half in 0..2 {
-                // SAFETY: 32 bytes from there end at most 3 bytes behind the word, still in `text`.
-                let windows = unsafe { _mm256_loadu_si256(text.as_ptr().add(start + half * 32 + phase).cast()) };
-                let at = _mm256_srl_epi32(_mm256_mullo_epi32(windows, mix), down);
-                // SAFETY: the index is at most that of the filter's last word.
-                let words = unsafe { _mm256_i32gather_epi32::<4>(filter.as_ptr().cast(), _mm256_srli_epi32::<5>(at)) };
-                // The bit moves to the top: a shift by 31 minus its number, which is its number inverted in five bits.
-                let up = _mm256_andnot_si256(at, _mm256_set1_epi32(31));
-                let hits = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_sllv_epi32(words, up))).cast_unsigned();
-                if hits != 0 {
-                    *sample |= spread(hits) << (half * 32 + phase);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn short_samples<const STRIDE: usize>(table: Table, text: &[u8], samples: &mut [u64]) {
+    let mix = _mm256_set1_epi32(mix()[0].cast_signed());
+    for (index, sample) in samples.iter_mut().enumerate() {
+        for phase in (0..SHORT_BYTES).step_by(STRIDE) {
+            for half in [0, 32] {
+                let windows = load(text, index * WORD_BYTES + half + phase);
+                let product = _mm256_mullo_epi32(windows, mix);
+                let mut hits = table.look_up(_mm256_xor_si256(product, _mm256_srli_epi32::<15>(product)));
+                while hits != 0 {
+                    *sample |= 1 << (half + phase + SHORT_BYTES * hits.trailing_zeros() as usize);
+                    hits &= hits - 1;
                 }
             }
-            phase += STRIDE;
         }
     }
 }
 
-/// Bit i of eight to bit 4 i.
-#[inline(always)]
-fn spread(bits: u32) -> u64 {
-    let mut spread = 0;
-    let mut rest = bits;
-    while rest != 0 {
-        spread |= 1 << (4 * rest.trailing_zeros());
-        rest &= rest - 1;
-    }
-    spread
-}
-
 #[target_feature(enable = "avx2")]
-fn exact_gaps(a: __m256i, b: __m256i) -> u64 {
-    let gaps = |bytes| {
+fn gaps_of(text: &[u8], gaps: &mut [u64]) {
+    let highest = _mm256_set1_epi8(0x1b);
+    let mask = |a: __m256i, b: __m256i| u64::from(_mm256_movemask_epi8(a).cast_unsigned()) | u64::from(_mm256_movemask_epi8(b).cast_unsigned()) << 32;
+    let is_low = |bytes| _mm256_cmpeq_epi8(_mm256_min_epu8(bytes, highest), bytes);
+    let is_gap = |bytes| {
         let is = |byte| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte));
-        let any = _mm256_or_si256(_mm256_or_si256(is(0x0a), is(0x0d)), _mm256_or_si256(is(0x08), is(0x1b)));
-        u64::from(_mm256_movemask_epi8(any).cast_unsigned())
+        _mm256_or_si256(_mm256_or_si256(is(0x0a), is(0x0d)), _mm256_or_si256(is(0x08), is(0x1b)))
     };
-    gaps(a) | gaps(b) << 32
+    for (index, gap) in gaps.iter_mut().enumerate() {
+        let (a, b) = (load(text, index * WORD_BYTES), load(text, index * WORD_BYTES + 32));
+        *gap = mask(is_low(a), is_low(b));
+        if *gap != 0 {
+            *gap = mask(is_gap(a), is_gap(b));
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! The loops that see every byte of a log: for each position whether the sieve's filter knows the window sampled there, and whether a gap may
 //! start there. One portable loop, and one per instruction set in a file of its own; all answer the same bits.
 
-use crate::sieve::{Sieve, WINDOW_BYTES};
+use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Short, Sieve, long_hash, short_hash};
 
 /// Positions per word of bits.
 pub const WORD_BYTES: usize = 64;
+/// Bytes behind a word that its last windows reach into.
+pub const BEHIND_BYTES: usize = SHORT_BYTES - 1;
 const BLOCK_WORDS: usize = 64;
 const BLOCK_BYTES: usize = WORD_BYTES * BLOCK_WORDS;
 
@@ -81,8 +83,8 @@ impl Block {
     fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
         let text = &chunk[start..chunk.len().min(start + BLOCK_BYTES)];
         // Windows at the end of the stretch go on behind it.
-        let behind = &chunk[start..chunk.len().min(start + BLOCK_BYTES + WINDOW_BYTES - 1)];
-        let whole = behind.len().saturating_sub(WINDOW_BYTES - 1) / WORD_BYTES;
+        let behind = &chunk[start..chunk.len().min(start + BLOCK_BYTES + BEHIND_BYTES)];
+        let whole = behind.len().saturating_sub(BEHIND_BYTES) / WORD_BYTES;
         self.base = start;
         self.words = text.len().div_ceil(WORD_BYTES);
         let (samples, gaps) = (&mut self.samples[..whole], &mut self.gaps[..whole]);
@@ -95,40 +97,78 @@ impl Block {
         }
         for word in whole..self.words {
             let rest = &text[word * WORD_BYTES..];
-            let mut padded = [0u8; WORD_BYTES + WINDOW_BYTES];
+            let mut padded = [0u8; WORD_BYTES + BEHIND_BYTES];
             let length = rest.len().min(padded.len());
             padded[..length].copy_from_slice(&rest[..length]);
-            let (mut sample, mut gap) = ([0], [0]);
-            scalar(sieve, &padded, &mut sample, &mut gap);
-            let valid = (rest.len() + 1).saturating_sub(WINDOW_BYTES);
-            self.samples[word] = if valid >= WORD_BYTES { sample[0] } else { sample[0] & ((1 << valid) - 1) };
+            let (mut gap, mut long, mut short) = ([0], [0], [0]);
+            gaps_of(&padded, &mut gap);
+            if let Some(filter) = &sieve.long {
+                long_samples(filter, &padded, &mut long);
+            }
+            if let Some(filter) = &sieve.short {
+                short_samples(filter, &padded, &mut short);
+            }
+            // Only windows that lie in the text count.
+            let within = |width: usize| match (rest.len() + 1).saturating_sub(width) {
+                valid if valid >= WORD_BYTES => !0,
+                valid => (1 << valid) - 1,
+            };
+            self.samples[word] = long[0] & within(LONG_BYTES) | short[0] & within(SHORT_BYTES);
             self.gaps[word] = gap[0];
         }
     }
 }
 
-/// Fills words from `text`, which is 3 bytes longer than the words cover.
+/// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
 fn scalar(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
-    match sieve.stride() {
-        1 => scalar_by::<1>(sieve, text, samples, gaps),
-        2 => scalar_by::<2>(sieve, text, samples, gaps),
-        _ => scalar_by::<4>(sieve, text, samples, gaps),
+    gaps_of(text, gaps);
+    samples.fill(0);
+    if let Some(filter) = &sieve.long {
+        long_samples(filter, text, samples);
+    }
+    if let Some(filter) = &sieve.short {
+        short_samples(filter, text, samples);
     }
 }
 
-fn scalar_by<const STRIDE: usize>(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
-    for (index, (sample, gap)) in samples.iter_mut().zip(gaps).enumerate() {
-        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES + WINDOW_BYTES - 1];
-        (*sample, *gap) = (0, 0);
+/// Adds the samples of long needles.
+fn long_samples(filter: &Filter, text: &[u8], samples: &mut [u64]) {
+    for (index, sample) in samples.iter_mut().enumerate() {
+        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES];
+        for (i, window) in bytes.chunks_exact(LONG_BYTES).enumerate() {
+            let window = u64::from_le_bytes(window.try_into().expect("8 bytes"));
+            *sample |= u64::from(filter.has(long_hash(window))) << (i * LONG_BYTES);
+        }
+    }
+}
+
+/// Adds the samples of short needles.
+fn short_samples(short: &Short, text: &[u8], samples: &mut [u64]) {
+    match short.stride {
+        1 => short_samples_by::<1>(&short.filter, text, samples),
+        2 => short_samples_by::<2>(&short.filter, text, samples),
+        _ => short_samples_by::<4>(&short.filter, text, samples),
+    }
+}
+
+fn short_samples_by<const STRIDE: usize>(filter: &Filter, text: &[u8], samples: &mut [u64]) {
+    for (index, sample) in samples.iter_mut().enumerate() {
+        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES + BEHIND_BYTES];
         for at in (0..WORD_BYTES).step_by(STRIDE) {
             let window = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            *sample |= u64::from(sieve.may_begin(window)) << at;
+            *sample |= u64::from(filter.has(short_hash(window))) << at;
         }
-        for at in (0..WORD_BYTES).step_by(8) {
-            let eight = u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
-            if has_low_byte(eight) {
-                for (i, &byte) in bytes[at..at + 8].iter().enumerate() {
-                    *gap |= u64::from(is_gap(byte)) << (at + i);
+    }
+}
+
+fn gaps_of(text: &[u8], gaps: &mut [u64]) {
+    for (index, gap) in gaps.iter_mut().enumerate() {
+        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES];
+        *gap = 0;
+        for (i, eight) in bytes.chunks_exact(8).enumerate() {
+            if has_low_byte(u64::from_le_bytes(eight.try_into().expect("8 bytes"))) {
+                for (j, &byte) in eight.iter().enumerate() {
+                    *gap |= u64::from(is_gap(byte)) << (i * 8 + j);
                 }
             }
         }

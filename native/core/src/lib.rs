@@ -11,6 +11,7 @@ mod projection;
 mod raw;
 mod rows;
 mod scanner;
+mod search;
 mod secret_buf;
 mod set;
 mod sieve;

@@ -9,7 +9,7 @@ use crate::projection::{Kind, Parser, Token, tokenize};
 use crate::raw::RawLane;
 use crate::rows::Rows;
 use crate::set::NeedleSet;
-use crate::sieve::{Search, WINDOW_BYTES};
+use crate::search::{KNOWN_BYTES, Search};
 
 /// How far the lanes go before they are asked again whether anything is under way, in bytes: this much at first, then twice as much each time.
 const FIRST_STEP_BYTES: usize = 16;
@@ -82,7 +82,7 @@ impl Scanner {
 
     fn scan_main(&mut self, rows: &mut Rows, max_gap_bytes: u64, chunk: &[u8], base: u64, block: &mut Block) {
         let set = self.set.clone();
-        let mut search = set.sieve.as_ref().zip(set.main.as_ref()).map(|(sieve, main)| Search::new(sieve, &main.grams, chunk, block));
+        let mut search = set.sieve.as_ref().map(|sieve| Search::new(sieve, chunk, block));
         let (mut at, mut until, mut step) = (0, 0, FIRST_STEP_BYTES);
         while at < chunk.len() {
             if let Some(search) = &mut search
@@ -106,7 +106,7 @@ impl Scanner {
 
     /// Whether all that is under way is less than 4 bytes, in one piece, and in the chunk: what the sieve can start from.
     fn idle_at(&self, at: usize) -> bool {
-        self.main.parser == Parser::Ground && self.raw.is_shallow(at.min(WINDOW_BYTES - 1) as u32) && self.lanes.iter().all(Lane::is_attached)
+        self.main.parser == Parser::Ground && self.raw.is_shallow(at.min(KNOWN_BYTES - 1) as u32) && self.lanes.iter().all(Lane::is_attached)
     }
 
     /// Goes on at `offset`: nothing that begins before it matters.

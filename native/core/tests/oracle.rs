@@ -418,13 +418,13 @@ fn what_the_sieve_skips_matches_nothing() {
     let plain = pieces.len();
     pieces.extend(["\n", "\r\n", "\x1b[1m", "\x1b[m", " ", " ", "  ", "\x1b]0;title\x07", "\x08", "\t", "\n\n"]);
     let mut random = Random(0xfeed_beef);
-    for round in 0..400 {
+    for round in 0..800 {
         let needles: Vec<Needle> = (0..1 + random.below(40))
             .map(|_| {
                 let flags = [0, WRAPPED, WRAPPED, TOKEN, SPACED][random.below(5)];
                 // Of every shortest length the sieve samples differently.
-                let most = 11 + random.below(30);
-                let bytes = random.text(&pieces[..plain], 4 + round % 8, most);
+                let most = 18 + random.below(30);
+                let bytes = random.text(&pieces[..plain], 4 + round % 14, most);
                 Needle { bytes: if flags == TOKEN { bytes[..bytes.len().min(32)].to_vec() } else { bytes }, flags }
             })
             .collect();
