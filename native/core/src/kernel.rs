@@ -177,7 +177,7 @@ fn gaps_of(text: &[u8], gaps: &mut [u64]) {
 
 /// Whether a byte is below 0x1c, as all gap bytes are; a byte from 0x80 on may count too.
 #[inline(always)]
-fn has_low_byte(eight: u64) -> bool {
+pub fn has_low_byte(eight: u64) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     eight.wrapping_sub(EACH * 0x1c) & !eight & (EACH * 0x80) != 0
 }

@@ -7,7 +7,7 @@
 //!
 //! What is found is a suspicion; the lanes run from a little before it and decide.
 
-use crate::kernel::{Block, WORD_BYTES, is_gap};
+use crate::kernel::{Block, WORD_BYTES, has_low_byte, is_gap};
 use crate::projection::{Kind, Parser};
 use crate::sieve::{LONG_BYTES, MAX_STRETCH, SHORT_BYTES, Sieve};
 
@@ -107,39 +107,66 @@ impl<'a> Search<'a> {
     /// Looks at the gap that starts at `at`, and at those that follow it closely.
     #[inline]
     fn gap(&mut self, at: usize) -> Option<Stop> {
-        let simple = self.gap_end(at).filter(|&end| at >= LONG_BYTES && self.is_text(end));
         let before = at.saturating_sub(BACK_BYTES).max(self.text);
         if self.text <= self.tail {
             self.safe = at.min(self.tail);
         }
-        let Some(end) = simple else { return self.broken(at, before).map(|stop| self.with_samples(stop, before)) };
-        self.before_gap = before;
-        if self.seam(at, end) {
-            return Some(Stop { from: self.before_gap, until: end + KNOWN_BYTES });
+        if let Ok(end) = self.gap_end(at)
+            && at >= LONG_BYTES
+            && self.is_text(end)
+        {
+            self.before_gap = before;
+            if self.seam(at, end) {
+                return Some(Stop { from: before, until: end + KNOWN_BYTES });
+            }
+            (self.text, self.gaps) = (end, end);
+            return None;
         }
-        (self.text, self.gaps) = (end, end);
-        None
+        self.broken(at, before).map(|stop| self.with_samples(stop, before))
     }
 
-    /// Where text goes on after the line ends and control sequences from `at`. None if that is not in the chunk, or a backspace stands there.
+    /// Where text goes on after the line ends and control sequences from `at`. An error says up to where the lanes must go instead: behind a
+    /// backspace, which is their business, or to the end of the chunk.
     #[inline]
-    fn gap_end(&self, at: usize) -> Option<usize> {
-        let mut parser = Parser::Ground;
-        for (offset, &byte) in self.chunk[at..].iter().enumerate() {
-            let (kind, next) = parser.classify(byte);
-            match kind {
-                Kind::Text => return Some(at + offset),
-                Kind::Backspace => return None,
-                Kind::Newline | Kind::Sequence | Kind::Str => parser = next,
+    fn gap_end(&self, mut at: usize) -> Result<usize, usize> {
+        loop {
+            match self.chunk.get(at) {
+                Some(b'\n' | b'\r') => at += 1,
+                Some(0x1b) => at = self.sequence_end(at)?,
+                Some(0x08) => return Err(at + 1),
+                Some(_) => return Ok(at),
+                None => return Err(at),
             }
         }
-        None
+    }
+
+    /// End of the control sequence at `at`. An error is the end of the chunk.
+    #[inline]
+    fn sequence_end(&self, at: usize) -> Result<usize, usize> {
+        let rest = &self.chunk[at..];
+        if let [_, b'[', parameters @ ..] = rest {
+            // Nearly all of them: CSI. Its last byte belongs to it, one that does not fit does not.
+            let length = parameters.iter().position(|byte| !(0x20..=0x3f).contains(byte)).ok_or(self.chunk.len())?;
+            return Ok(at + 2 + length + usize::from((0x40..=0x7e).contains(&parameters[length])));
+        }
+        let mut parser = Parser::Ground;
+        for (offset, &byte) in rest.iter().enumerate() {
+            let (kind, next) = parser.classify(byte);
+            match (kind, next) {
+                (Kind::Text | Kind::Newline | Kind::Backspace, _) => return Ok(at + offset),
+                (_, Parser::Ground) => return Ok(at + offset + 1),
+                _ => parser = next,
+            }
+        }
+        Err(self.chunk.len())
     }
 
     /// Whether enough text without a gap starts at `at`.
     #[inline]
     fn is_text(&self, at: usize) -> bool {
-        self.chunk.get(at..at + FREE_BYTES).is_some_and(|text| !text.iter().any(|&byte| is_gap(byte)))
+        let Some(text) = self.chunk.get(at..at + FREE_BYTES) else { return false };
+        let eight = u64::from_le_bytes(text[..8].try_into().expect("8 bytes"));
+        !is_gap(text[8]) && (!has_low_byte(eight) || !text.iter().any(|&byte| is_gap(byte)))
     }
 
     /// Tests windows of the text before `at` joined with that from `end`: of every stretch that is broken here, one of them is whole.
@@ -174,77 +201,86 @@ impl<'a> Search<'a> {
 
     /// Goes from the gap at `at` on, joining the text between gaps, until there is enough text without one.
     #[cold]
-    fn broken(&mut self, at: usize, before: usize) -> Option<Stop> {
-        let mut joined = Joined::new(self.chunk, before..at);
-        let mut parser = Parser::Ground;
-        let mut since = 0;
-        for (position, &byte) in self.chunk.iter().enumerate().skip(at) {
-            let (kind, next) = parser.classify(byte);
-            parser = next;
-            match kind {
-                Kind::Text => {
-                    joined.push(byte, position);
-                    since += 1;
-                    if joined.has_new(self.sieve) {
-                        return Some(Stop { from: joined.back(BACK_BYTES + 1), until: position + 1 });
-                    }
-                    if since == MAX_STRETCH {
-                        self.text = position + 1 - since;
-                        (self.gaps, self.before_gap) = (self.text, joined.back(BACK_BYTES + 1 + since));
-                        return None;
-                    }
-                }
-                // What it takes back is the lanes' business.
-                Kind::Backspace => return Some(Stop { from: joined.back(BACK_BYTES + 1), until: position + 1 }),
-                Kind::Newline | Kind::Sequence | Kind::Str => since = 0,
+    fn broken(&mut self, mut at: usize, before: usize) -> Option<Stop> {
+        let mut joined = Joined::new(before);
+        joined.add(self.chunk, before, at);
+        loop {
+            let end = match self.gap_end(at) {
+                Ok(end) => end,
+                Err(until) => return Some(Stop { from: joined.before(joined.count), until }),
+            };
+            at = joined.add(self.chunk, end, self.chunk.len().min(end + MAX_STRETCH));
+            if let Some(index) = joined.find(self.sieve) {
+                return Some(Stop { from: joined.before(index), until: at });
+            }
+            if at == end + MAX_STRETCH {
+                (self.text, self.gaps, self.before_gap) = (end, at, before);
+                return None;
             }
         }
-        Some(Stop { from: joined.back(BACK_BYTES + 1), until: self.chunk.len() })
     }
 }
 
-/// The newest bytes of text without gaps, and where each stands in the chunk.
+/// Text with the gaps in it left out, and where it stands in the chunk. Bytes and pieces are counted from the start; the newest are kept.
 struct Joined {
-    bytes: [u8; Self::SIZE],
-    places: [usize; Self::SIZE],
+    bytes: [u8; Self::BYTES],
+    /// Number and place of the first byte of each piece.
+    pieces: [(usize, usize); Self::PIECES],
+    piece: usize,
     count: usize,
-    /// Where the first byte stands, or would.
     start: usize,
+    /// Windows that start before it have been tested.
+    tested: usize,
 }
 
 impl Joined {
-    const SIZE: usize = 32;
+    /// Twice the longest piece and the longest way back, and a power of two.
+    const BYTES: usize = 64;
+    /// There may be no more pieces than bytes.
+    const PIECES: usize = 64;
 
-    fn new(chunk: &[u8], range: std::ops::Range<usize>) -> Self {
-        let mut joined = Self { bytes: [0; Self::SIZE], places: [0; Self::SIZE], count: 0, start: range.start };
-        for position in range {
-            joined.push(chunk[position], position);
+    /// Text that begins at `start`.
+    fn new(start: usize) -> Self {
+        Self { bytes: [0; Self::BYTES], pieces: [(0, start); Self::PIECES], piece: 0, count: 0, start, tested: 0 }
+    }
+
+    /// Adds `chunk[from..to]` up to the first gap byte; answers where that is.
+    #[inline]
+    fn add(&mut self, chunk: &[u8], from: usize, to: usize) -> usize {
+        if self.count > 0 {
+            self.piece += 1;
         }
-        joined
-    }
-
-    fn push(&mut self, byte: u8, position: usize) {
-        self.bytes[self.count % Self::SIZE] = byte;
-        self.places[self.count % Self::SIZE] = position;
-        self.count += 1;
-    }
-
-    /// Place of the byte `back` (at most `SIZE`) bytes ago, or the start.
-    fn back(&self, back: usize) -> usize {
-        if back > self.count { self.start } else { self.places[(self.count - back) % Self::SIZE] }
-    }
-
-    /// Whether the sieve knows the newest window.
-    fn has_new(&self, sieve: &Sieve) -> bool {
-        if self.count < SHORT_BYTES {
-            return false;
+        self.pieces[self.piece % Self::PIECES] = (self.count, from);
+        for (offset, &byte) in chunk[from..to].iter().enumerate() {
+            if is_gap(byte) {
+                return from + offset;
+            }
+            self.bytes[self.count % Self::BYTES] = byte;
+            self.count += 1;
         }
-        let window = (1..=LONG_BYTES.min(self.count)).fold(0u64, |window, back| window << 8 | u64::from(self.bytes[(self.count - back) % Self::SIZE]));
-        let long = self.count >= LONG_BYTES && sieve.knows_long(window);
-        long || sieve.short.as_ref().is_some_and(|short| {
-            let word = if self.count >= LONG_BYTES { (window >> 32) as u32 } else { (window >> (8 * (self.count - SHORT_BYTES))) as u32 };
-            short.filter.has(crate::sieve::short_hash(word))
-        })
+        to
+    }
+
+    /// From where the lanes must go on for matches that begin in the stretch before byte `index`, one of the newest `MAX_STRETCH`.
+    fn before(&self, index: usize) -> usize {
+        let Some(index) = index.checked_sub(BACK_BYTES + 1) else { return self.start };
+        let newest = (0..Self::PIECES.min(self.piece + 1)).map(|back| self.pieces[(self.piece - back) % Self::PIECES]);
+        newest.filter(|&(first, _)| first <= index).map(|(first, place)| place + (index - first)).next().unwrap_or(self.start)
+    }
+
+    /// The first window not yet tested that the sieve knows; its number. Of every stretch in the text one window is tested.
+    #[inline]
+    fn find(&mut self, sieve: &Sieve) -> Option<usize> {
+        let stride = sieve.short.as_ref().map_or(LONG_BYTES, |short| short.stride);
+        while self.tested + LONG_BYTES <= self.count {
+            let at = self.tested;
+            self.tested += stride;
+            let window = (0..LONG_BYTES).fold(0, |window, i| window | u64::from(self.bytes[(at + i) % Self::BYTES]) << (8 * i));
+            if (at % LONG_BYTES == 0 && sieve.knows_long(window)) || sieve.knows_short(window) {
+                return Some(at);
+            }
+        }
+        None
     }
 }
 

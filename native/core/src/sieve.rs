@@ -105,7 +105,7 @@ fn distinct<T: Ord>(mut windows: Vec<T>) -> Vec<T> {
 }
 
 impl Sieve {
-    /// None if a needle's stretch holds a line end: such a match may be broken in ways that the search does not cover.
+    /// None if a needle holds a line end in its first 15 bytes: such a match may be broken in ways that the search does not cover.
     pub fn new<'a>(needles: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let (long, short): (Vec<&[u8]>, Vec<&[u8]>) = needles.partition(|needle| needle.len() >= MAX_STRETCH);
         let stride = match short.iter().map(|needle| needle.len()).min() {
@@ -113,8 +113,8 @@ impl Sieve {
             Some(5..7) => 2,
             _ => 4,
         };
-        let stretches = long.iter().map(|needle| &needle[..MAX_STRETCH]).chain(short.iter().map(|needle| &needle[..stride + SHORT_BYTES - 1]));
-        if stretches.flatten().any(|&byte| byte == b'\n' || byte == b'\r') {
+        let starts = long.iter().chain(&short).map(|needle| &needle[..needle.len().min(MAX_STRETCH)]);
+        if starts.flatten().any(|&byte| byte == b'\n' || byte == b'\r') {
             return None;
         }
         let long_windows = |needle: &&[u8]| (0..LONG_BYTES).map(|at| u64::from_le_bytes(needle[at..at + LONG_BYTES].try_into().expect("8 bytes"))).collect::<Vec<_>>();
