@@ -7,8 +7,8 @@ use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Short, Sieve, long_hash, sho
 pub const WORD_BYTES: usize = 64;
 /// Bytes behind a word that its last windows reach into.
 pub const BEHIND_BYTES: usize = SHORT_BYTES - 1;
-const BLOCK_WORDS: usize = 64;
-const BLOCK_BYTES: usize = WORD_BYTES * BLOCK_WORDS;
+pub const BLOCK_WORDS: usize = 64;
+pub const BLOCK_BYTES: usize = WORD_BYTES * BLOCK_WORDS;
 
 /// Which loop runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,73 +49,51 @@ pub fn is_gap(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r' | 0x08 | 0x1b)
 }
 
-/// The bits of a stretch of a chunk: two words of 64 per 64 bytes.
-pub struct Block {
-    simd: Simd,
-    /// Where it starts in the chunk, and how many words are filled.
-    base: usize,
-    words: usize,
-    samples: [u64; BLOCK_WORDS],
-    gaps: [u64; BLOCK_WORDS],
+/// The bits of one stretch of a chunk.
+#[derive(Default)]
+pub struct Bits {
+    /// Windows that the sieve's filters know.
+    pub samples: Words,
+    /// Bytes that are or begin a gap.
+    pub gaps: Words,
 }
 
-impl Block {
-    pub fn new(simd: Simd) -> Self {
-        Self { simd, base: 0, words: 0, samples: [0; BLOCK_WORDS], gaps: [0; BLOCK_WORDS] }
-    }
+pub struct Words(pub [u64; BLOCK_WORDS]);
 
-    pub fn clear(&mut self) {
-        self.words = 0;
+impl Default for Words {
+    fn default() -> Self {
+        Self([0; BLOCK_WORDS])
     }
+}
 
-    /// The bits at `chunk[start..]`: samples that the filter knows, gap bytes. `start` is a multiple of 64 inside the chunk.
-    #[inline(always)]
-    pub fn word(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) -> (u64, u64) {
-        let index = start.wrapping_sub(self.base) / WORD_BYTES;
-        if index < self.words {
-            return (self.samples[index], self.gaps[index]);
-        }
-        self.fill(sieve, chunk, start);
-        (self.samples[0], self.gaps[0])
-    }
-
-    #[cold]
-    fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
+impl Bits {
+    /// Fills in the bits of `chunk[start..]`, at most `BLOCK_BYTES` of it. Returns how many words that are.
+    pub fn fill(&mut self, simd: Simd, sieve: &Sieve, chunk: &[u8], start: usize) -> usize {
         let text = &chunk[start..chunk.len().min(start + BLOCK_BYTES)];
         // Windows at the end of the stretch go on behind it.
         let behind = &chunk[start..chunk.len().min(start + BLOCK_BYTES + BEHIND_BYTES)];
+        let words = text.len().div_ceil(WORD_BYTES);
         let whole = behind.len().saturating_sub(BEHIND_BYTES) / WORD_BYTES;
-        self.base = start;
-        self.words = text.len().div_ceil(WORD_BYTES);
-        let (samples, gaps) = (&mut self.samples[..whole], &mut self.gaps[..whole]);
-        match self.simd {
-            Simd::Scalar => scalar(sieve, behind, samples, gaps),
-            #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => crate::avx2::scan(sieve, behind, samples, gaps),
-            #[cfg(not(target_arch = "x86_64"))]
-            Simd::Avx2 => scalar(sieve, behind, samples, gaps),
-        }
-        for word in whole..self.words {
+        scan(simd, sieve, behind, &mut self.samples.0[..whole], &mut self.gaps.0[..whole]);
+        for word in whole..words {
             let rest = &text[word * WORD_BYTES..];
-            let mut padded = [0u8; WORD_BYTES + BEHIND_BYTES];
+            let mut padded = [b'.'; WORD_BYTES + BEHIND_BYTES];
             let length = rest.len().min(padded.len());
             padded[..length].copy_from_slice(&rest[..length]);
-            let (mut gap, mut long, mut short) = ([0], [0], [0]);
-            gaps_of(&padded, &mut gap);
-            if let Some(filter) = &sieve.long {
-                long_samples(filter, &padded, &mut long);
-            }
-            if let Some(filter) = &sieve.short {
-                short_samples(filter, &padded, &mut short);
-            }
-            // Only windows that lie in the text count.
-            let within = |width: usize| match (rest.len() + 1).saturating_sub(width) {
-                valid if valid >= WORD_BYTES => !0,
-                valid => (1 << valid) - 1,
-            };
-            self.samples[word] = long[0] & within(LONG_BYTES) | short[0] & within(SHORT_BYTES);
-            self.gaps[word] = gap[0];
+            scan(simd, sieve, &padded, &mut self.samples.0[word..=word], &mut self.gaps.0[word..=word]);
         }
+        words
+    }
+}
+
+/// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
+fn scan(simd: Simd, sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
+    match simd {
+        Simd::Scalar => scalar(sieve, text, samples, gaps),
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => crate::avx2::scan(sieve, text, samples, gaps),
+        #[cfg(not(target_arch = "x86_64"))]
+        Simd::Avx2 => scalar(sieve, text, samples, gaps),
     }
 }
 

@@ -4,6 +4,7 @@
 mod automaton;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod block;
 mod grams;
 mod kernel;
 mod lane;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::kernel::Block;
+use crate::block::Block;
 use crate::lane::{Lane, LaneKind, Shared};
 use crate::projection::{Kind, Parser, Token, tokenize};
 use crate::raw::RawLane;
 use crate::rows::Rows;
-use crate::set::NeedleSet;
 use crate::search::{KNOWN_BYTES, Search};
+use crate::set::NeedleSet;
 
 /// How far the lanes go before they are asked again whether anything is under way, in bytes: this much at first, then twice as much each time.
 const FIRST_STEP_BYTES: usize = 16;

@@ -7,9 +7,10 @@
 //!
 //! What is found is a suspicion; the lanes run from a little before it and decide.
 
-use crate::kernel::{Block, WORD_BYTES, has_low_byte, is_gap};
+use crate::block::Block;
+use crate::kernel::{has_low_byte, is_gap};
 use crate::projection::{Kind, Parser};
-use crate::sieve::{LONG_BYTES, MAX_STRETCH, SHORT_BYTES, Sieve};
+use crate::sieve::{LONG_BYTES, MAX_STRETCH, Sieve, long_hash};
 
 /// Depth of a match that lanes which have passed its start know of; less is lost when they stop.
 pub const KNOWN_BYTES: usize = 4;
@@ -33,14 +34,16 @@ pub struct Search<'a> {
     text: usize,
     /// Gaps that start before it have been looked at.
     gaps: usize,
-    /// Samples before it have been looked at.
-    samples: usize,
     /// A place in the text before the last gap that was looked at: from there the lanes can always go on.
     before_gap: usize,
     /// Matches that begin before it have a sample in the chunk, or a gap that has been looked at.
     tail: usize,
     /// The last place at or before `tail` from which lanes can go on, as far as is known.
     safe: usize,
+}
+
+fn is_newline(byte: u8) -> bool {
+    byte == b'\n' || byte == b'\r'
 }
 
 fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
@@ -50,78 +53,83 @@ fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
 impl<'a> Search<'a> {
     pub fn new(sieve: &'a Sieve, chunk: &'a [u8], block: &'a mut Block) -> Self {
         block.clear();
-        Self { sieve, chunk, block, text: 0, gaps: 0, samples: 0, before_gap: 0, tail: chunk.len().saturating_sub(BACK_BYTES), safe: 0 }
+        Self { sieve, chunk, block, text: 0, gaps: 0, before_gap: 0, tail: chunk.len().saturating_sub(BACK_BYTES), safe: 0 }
     }
 
     /// The next place to look at, for lanes that stand at `at` with less than 4 bytes under way, none of them before `text`.
     pub fn next(&mut self, at: usize, text: usize) -> Stop {
         // What is under way may begin, in the raw lane, in bytes of a gap.
         let raw = at.saturating_sub(KNOWN_BYTES - 1);
-        (self.text, self.before_gap, self.safe) = (text.max(raw), raw, raw);
-        (self.gaps, self.samples) = (at, raw);
-        let stop = self.find(raw / WORD_BYTES).unwrap_or(Stop { from: self.tail.max(self.text), until: self.chunk.len() });
+        (self.text, self.before_gap, self.safe, self.gaps) = (text.max(raw), raw, raw, at);
+        self.block.reach(self.sieve, self.chunk, raw);
+        let stop = self.find().unwrap_or(Stop { from: self.tail.max(self.text), until: self.chunk.len() });
         // A match in bytes of a gap may begin so close to the end that it has no sample yet.
         if stop.from > self.tail { Stop { from: stop.from.min(self.safe), ..stop } } else { stop }
     }
 
-    fn find(&mut self, mut word: usize) -> Option<Stop> {
-        while word * WORD_BYTES < self.chunk.len() {
-            let start = word * WORD_BYTES;
-            let (samples, gaps) = self.block.word(self.sieve, self.chunk, start);
-            loop {
-                // Positions below a cursor have been looked at.
-                let (samples, gaps) = (samples & above(self.samples, start), gaps & above(self.gaps, start));
-                let bits = samples | gaps;
-                if bits == 0 {
-                    break;
-                }
-                let offset = bits.trailing_zeros() as usize;
-                let position = start + offset;
-                let stop = if samples >> offset & 1 != 0 { self.sample(position) } else { self.gap(position) };
-                if stop.is_some() {
-                    return stop;
+    fn find(&mut self) -> Option<Stop> {
+        loop {
+            let suspect = self.block.suspect();
+            while let Some(at) = self.block.gap(self.gaps).filter(|&at| suspect.is_none_or(|suspect| at < suspect)) {
+                if let Some(end) = self.line_end(at) {
+                    self.enter(at);
+                    (self.text, self.gaps) = (end, end);
+                } else if let Some(stop) = self.gap(at) {
+                    return Some(stop);
                 }
             }
-            word += 1;
+            match suspect {
+                Some(at) => {
+                    self.block.drop_suspect();
+                    return Some(self.sample(at));
+                }
+                None if self.block.advance(self.sieve, self.chunk) => {}
+                None => return None,
+            }
         }
-        None
     }
 
-    fn sample(&mut self, at: usize) -> Option<Stop> {
-        self.samples = at + 1;
-        if !self.suspect(at) {
-            return None;
-        }
+    /// Where the lanes go on for a sampled window at `at`.
+    fn sample(&self, at: usize) -> Stop {
         // A match in the raw lane may begin in the bytes of the last gap, where the lanes cannot start.
         let from = if at < self.text + LONG_BYTES - 1 { self.before_gap } else { at.saturating_sub(BACK_BYTES).max(self.text) };
-        Some(Stop { from, until: at + KNOWN_BYTES })
+        Stop { from, until: at + KNOWN_BYTES }
     }
 
-    /// Whether a match may begin with the sampled window at `at`.
-    fn suspect(&self, at: usize) -> bool {
-        // Of a short needle only 4 bytes are sampled: a gap behind them, or a byte that a backspace takes back, makes more of them say nothing.
-        let (Some(window), Some(behind)) = (long_at(self.chunk, at), self.chunk.get(at + SHORT_BYTES..=at + LONG_BYTES)) else { return true };
-        self.sieve.knows_long(window) || (self.sieve.short.is_some() && (self.sieve.knows_short(window) || behind.iter().any(|&byte| is_gap(byte))))
+    /// End of a gap that is just a line end, with enough text on both sides that nothing suspicious goes across: the common case, in few branches.
+    #[inline(always)]
+    fn line_end(&self, at: usize) -> Option<usize> {
+        let next = self.block.gap_behind()?;
+        let end = at + if next == at + 1 { 2 } else { 1 };
+        let newlines = is_newline(self.chunk[at]) & is_newline(self.chunk[end - 1]);
+        let free = if end == at + 1 { next >= end + FREE_BYTES } else { self.is_text(end) };
+        (newlines && free && at >= LONG_BYTES && !self.seam(at, end)).then_some(end)
     }
 
-    /// Looks at the gap that starts at `at`, and at those that follow it closely.
-    #[inline]
-    fn gap(&mut self, at: usize) -> Option<Stop> {
-        let before = at.saturating_sub(BACK_BYTES).max(self.text);
+    /// Notes that the gap at `at` ends the text.
+    #[inline(always)]
+    fn enter(&mut self, at: usize) {
+        self.before_gap = at.saturating_sub(BACK_BYTES).max(self.text);
         if self.text <= self.tail {
             self.safe = at.min(self.tail);
         }
+    }
+
+    /// Looks at the gap that starts at `at`, and at those that follow it closely.
+    #[inline(never)]
+    fn gap(&mut self, at: usize) -> Option<Stop> {
+        self.enter(at);
         if let Ok(end) = self.gap_end(at)
             && at >= LONG_BYTES
             && self.is_text(end)
         {
-            self.before_gap = before;
             if self.seam(at, end) {
-                return Some(Stop { from: before, until: end + KNOWN_BYTES });
+                return Some(Stop { from: self.before_gap, until: end + KNOWN_BYTES });
             }
             (self.text, self.gaps) = (end, end);
             return None;
         }
+        let before = self.before_gap;
         self.broken(at, before).map(|stop| self.with_samples(stop, before))
     }
 
@@ -129,15 +137,16 @@ impl<'a> Search<'a> {
     /// backspace, which is their business, or to the end of the chunk.
     #[inline]
     fn gap_end(&self, mut at: usize) -> Result<usize, usize> {
-        loop {
-            match self.chunk.get(at) {
-                Some(b'\n' | b'\r') => at += 1,
-                Some(0x1b) => at = self.sequence_end(at)?,
-                Some(0x08) => return Err(at + 1),
-                Some(_) => return Ok(at),
-                None => return Err(at),
+        while let Some(&byte) = self.chunk.get(at) {
+            if is_newline(byte) {
+                at += 1;
+            } else if byte == 0x1b {
+                at = self.sequence_end(at)?;
+            } else {
+                return if byte == 0x08 { Err(at + 1) } else { Ok(at) };
             }
         }
+        Err(at)
     }
 
     /// End of the control sequence at `at`. An error is the end of the chunk.
@@ -174,29 +183,23 @@ impl<'a> Search<'a> {
     fn seam(&self, at: usize, end: usize) -> bool {
         let (Some(before), Some(behind)) = (long_at(self.chunk, at - LONG_BYTES), long_at(self.chunk, end)) else { return true };
         let joined = |back: u32| before >> (64 - 8 * back) | behind << (8 * back);
-        let long = self.sieve.long.is_some() && (self.sieve.knows_long(joined(7)) || self.sieve.knows_long(behind));
-        let backs: &[u32] = match self.sieve.short.as_ref().map(|short| short.stride) {
-            None => &[],
-            Some(1) => &[3, 2, 1],
-            Some(2) => &[3, 1],
-            Some(_) => &[3],
+        let long = self.sieve.long.as_ref().is_some_and(|filter| filter.has(long_hash(joined(7))) | filter.has(long_hash(behind)));
+        if long && (self.sieve.knows_long(joined(7)) || self.sieve.knows_long(behind)) {
+            return true;
+        }
+        let Some(short) = &self.sieve.short else { return false };
+        let backs: &[u32] = match short.stride {
+            1 => &[3, 2, 1],
+            2 => &[3, 1],
+            _ => &[3],
         };
-        long || backs.iter().any(|&back| self.sieve.knows_short(joined(back))) || self.sieve.knows_short(behind)
+        backs.iter().any(|&back| self.sieve.knows_short(joined(back))) || self.sieve.knows_short(behind)
     }
 
     /// A stop in the middle of several gaps must not skip a match in the raw lane that begins among them: then the lanes go on at `before` them.
-    fn with_samples(&mut self, stop: Stop, before: usize) -> Stop {
-        for word in self.samples / WORD_BYTES..stop.until.div_ceil(WORD_BYTES) {
-            let start = word * WORD_BYTES;
-            let mut samples = self.block.word(self.sieve, self.chunk, start).0 & above(self.samples, start) & !above(stop.until, start);
-            while samples != 0 {
-                if self.suspect(start + samples.trailing_zeros() as usize) {
-                    return Stop { from: before, ..stop };
-                }
-                samples &= samples - 1;
-            }
-        }
-        stop
+    fn with_samples(&self, stop: Stop, before: usize) -> Stop {
+        let suspect = self.block.suspect().unwrap_or(self.block.end());
+        if suspect < stop.until { Stop { from: before, ..stop } } else { stop }
     }
 
     /// Goes from the gap at `at` on, joining the text between gaps, until there is enough text without one.
@@ -281,14 +284,5 @@ impl Joined {
             }
         }
         None
-    }
-}
-
-/// The bits of the word at `start` whose positions are not below `cursor`.
-#[inline(always)]
-fn above(cursor: usize, start: usize) -> u64 {
-    match cursor.saturating_sub(start) {
-        skip if skip >= WORD_BYTES => 0,
-        skip => !0 << skip,
     }
 }

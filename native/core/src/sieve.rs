@@ -117,9 +117,15 @@ impl Sieve {
         if starts.flatten().any(|&byte| byte == b'\n' || byte == b'\r') {
             return None;
         }
-        let long_windows = |needle: &&[u8]| (0..LONG_BYTES).map(|at| u64::from_le_bytes(needle[at..at + LONG_BYTES].try_into().expect("8 bytes"))).collect::<Vec<_>>();
+        let long_windows = |needle: &&[u8]| {
+            (0..LONG_BYTES).map(|at| u64::from_le_bytes(needle[at..at + LONG_BYTES].try_into().expect("8 bytes"))).collect::<Vec<_>>()
+        };
         let keys = |needle: &&[u8]| {
-            let key = |at: usize| needle.get(at..at + LONG_BYTES).map_or_else(|| short_key(word_at(needle, at)), |window| u64::from_le_bytes(window.try_into().expect("8 bytes")));
+            let key = |at: usize| {
+                needle
+                    .get(at..at + LONG_BYTES)
+                    .map_or_else(|| short_key(word_at(needle, at)), |window| u64::from_le_bytes(window.try_into().expect("8 bytes")))
+            };
             (0..stride).map(key).collect::<Vec<_>>()
         };
         let windows = distinct(long.iter().flat_map(long_windows).collect());

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::kernel::{Block, Simd};
+use crate::block::Block;
+use crate::kernel::Simd;
 use crate::projection::{Parser, parser_after};
 use crate::rows::Rows;
 use crate::scanner::Scanner;
