@@ -30,6 +30,16 @@ pub fn scan(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
     }
 }
 
+/// Looks up windows of long needles, eight for each of `hits`.
+pub fn look_up(filter: &Filter, windows: &[u64], hits: &mut [u64]) {
+    assert!(available() && windows.len() == hits.len() * LONG_BYTES);
+    // SAFETY: AVX2 is there, numbers may be read as the bytes they are stored in (which is little-endian here), and the windows cover all words.
+    unsafe {
+        let text = std::slice::from_raw_parts(windows.as_ptr().cast::<u8>(), size_of_val(windows));
+        long_samples(Table::new(filter), text, hits);
+    }
+}
+
 /// A filter whose words are as many as its shift can name.
 struct Table {
     words: *const i32,

@@ -1,38 +1,30 @@
-//! What the sieve found in a stretch of a chunk, as two lists of positions: windows that may begin a match, and gaps.
+//! What the sieve found in a stretch of a chunk, in order: windows that may begin a match, and gaps across which one may go. Nothing of it depends
+//! on where the lanes stand.
+//!
+//! 1. The kernel marks windows that the filters know, and bytes that begin a gap.
+//! 2. Of every gap the text before and after is joined, and windows of it are collected. A stretch that is broken there holds one of them whole.
+//! 3. The kernel looks those up, many at once.
 
-use crate::kernel::{BLOCK_BYTES, Bits, Simd, WORD_BYTES, is_gap};
-use crate::sieve::{LONG_BYTES, SHORT_BYTES, Sieve};
+use crate::gaps::{BACK_BYTES, FREE_BYTES, Joined, gap_end, is_text};
+use crate::kernel::{self, BLOCK_BYTES, Bits, Simd, WORD_BYTES, is_gap};
+use crate::sieve::{LONG_BYTES, MAX_STRETCH, SHORT_BYTES, Short, Sieve};
 
-/// Positions as distances from the start of the stretch, in order. Entries behind `count` mean nothing.
-struct List {
-    positions: Box<[u16; BLOCK_BYTES + Self::SLACK]>,
-    count: usize,
-    /// The first entry that has not been dropped.
-    first: usize,
+/// Gaps that lie close together, as one. Positions in the chunk.
+#[derive(Clone, Copy)]
+pub struct Gap {
+    /// Text before it from which the lanes can go on, early enough for all that goes across.
+    pub before: usize,
+    pub at: usize,
+    pub end: usize,
+    /// A match may go across.
+    loud: bool,
 }
 
-impl List {
-    /// Entries are written by this many, whether there are as many or not.
-    const SLACK: usize = 2;
-
-    fn new() -> Self {
-        Self { positions: Box::new([0; BLOCK_BYTES + Self::SLACK]), count: 0, first: 0 }
-    }
-
-    /// Adds the positions of the bits of a word. Most words have none or one: writing two takes no branch.
-    #[inline(always)]
-    fn add(&mut self, start: usize, mut bits: u64) {
-        let total = self.count + bits.count_ones() as usize;
-        while {
-            for slot in &mut self.positions[self.count..self.count + Self::SLACK] {
-                *slot = (start + bits.trailing_zeros() as usize) as u16;
-                bits &= bits.wrapping_sub(1);
-            }
-            self.count += Self::SLACK;
-            self.count < total
-        } {}
-        self.count = total;
-    }
+#[derive(Clone, Copy)]
+pub enum Event {
+    /// A sampled window at this position may begin a match.
+    Suspect(usize),
+    Gap(Gap),
 }
 
 pub struct Block {
@@ -41,31 +33,54 @@ pub struct Block {
     /// The stretch.
     start: usize,
     end: usize,
-    gaps: List,
-    suspects: List,
+    /// Gap bytes before it belong to gaps that have been looked at.
+    resume: usize,
+    /// Text in one piece starts here: the end of the last gap.
+    text: usize,
+    /// Positions of bytes that may begin a gap, as distances from `start`.
+    marks: Box<Marks>,
+    gaps: Vec<Gap>,
+    windows: Vec<u64>,
+    /// Index of the gap that each window belongs to.
+    owners: Vec<u32>,
+    hits: Vec<u64>,
+    joined: Box<Joined>,
+    events: Vec<Event>,
+    /// Events before it have been dropped.
+    event: usize,
 }
 
 impl Block {
     pub fn new(simd: Simd) -> Self {
-        Self { simd, bits: Box::default(), start: 0, end: 0, gaps: List::new(), suspects: List::new() }
+        Self {
+            simd,
+            bits: Box::default(),
+            start: 0,
+            end: 0,
+            resume: 0,
+            text: 0,
+            marks: Box::new(Marks::new()),
+            gaps: Vec::new(),
+            windows: Vec::new(),
+            owners: Vec::new(),
+            hits: Vec::new(),
+            joined: Box::new(Joined::new()),
+            events: Vec::new(),
+            event: 0,
+        }
     }
 
     /// Forgets the stretch: another chunk comes.
     pub fn clear(&mut self) {
         self.end = 0;
+        self.gaps.clear();
     }
 
-    pub fn end(&self) -> usize {
-        self.end
-    }
-
-    /// Makes `position` part of the stretch, and drops suspects before it.
-    pub fn reach(&mut self, sieve: &Sieve, chunk: &[u8], position: usize) {
+    /// Makes `position` part of the stretch, for lanes that stand at `at` in text that starts at `text`.
+    pub fn reach(&mut self, sieve: &Sieve, chunk: &[u8], position: usize, at: usize, text: usize) {
         if position >= self.end || position < self.start {
+            (self.resume, self.text) = (at, text);
             self.fill(sieve, chunk, position / WORD_BYTES * WORD_BYTES);
-        }
-        while self.suspect().is_some_and(|suspect| suspect < position) {
-            self.suspects.first += 1;
         }
     }
 
@@ -78,63 +93,157 @@ impl Block {
         more
     }
 
-    /// The first gap at or behind `from` in the stretch.
-    #[inline(always)]
-    pub fn gap(&mut self, from: usize) -> Option<usize> {
-        while self.gaps.first < self.gaps.count {
-            let position = self.start + usize::from(self.gaps.positions[self.gaps.first]);
-            if position >= from {
-                return Some(position);
-            }
-            self.gaps.first += 1;
-        }
-        None
+    pub fn event(&mut self) -> Option<Event> {
+        let event = self.events.get(self.event).copied();
+        self.event += 1;
+        event
     }
 
-    /// The gap that follows the one `gap` answered, if it is in the stretch.
-    #[inline(always)]
-    pub fn gap_behind(&self) -> Option<usize> {
-        let next = self.gaps.first + 1;
-        (next < self.gaps.count).then(|| self.start + usize::from(self.gaps.positions[next]))
+    /// The last gap that starts before `position`.
+    pub fn gap_before(&self, position: usize) -> Option<Gap> {
+        self.gaps.iter().rev().find(|gap| gap.at < position).copied()
     }
 
-    /// The first suspect in the stretch that has not been dropped.
-    #[inline(always)]
-    pub fn suspect(&self) -> Option<usize> {
-        (self.suspects.first < self.suspects.count).then(|| self.start + usize::from(self.suspects.positions[self.suspects.first]))
-    }
-
-    pub fn drop_suspect(&mut self) {
-        self.suspects.first += 1;
+    /// The last place known, and not behind `limit`, from which the lanes can go on.
+    pub fn safe_place(&self, limit: usize) -> Option<usize> {
+        self.gaps.iter().rev().map(|gap| gap.before).find(|&before| before <= limit)
     }
 
     fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
         let words = self.bits.fill(self.simd, sieve, chunk, start);
-        self.start = start;
-        self.end = chunk.len().min(start + BLOCK_BYTES);
-        for list in [&mut self.gaps, &mut self.suspects] {
-            (list.first, list.count) = (0, 0);
+        (self.start, self.end) = (start, chunk.len().min(start + BLOCK_BYTES));
+        self.gaps.clear();
+        self.windows.clear();
+        self.owners.clear();
+        self.events.clear();
+        self.event = 0;
+        self.marks.collect(&self.bits.gaps.0[..words]);
+        self.look_at_gaps(sieve, chunk);
+        let loud = self.test_windows(sieve) | self.gaps.iter().any(|gap| gap.loud);
+        let mut gaps = if loud { self.gaps.as_slice() } else { &[] }.iter().filter(|gap| gap.loud).peekable();
+        for (word, &samples) in self.bits.samples.0[..words].iter().enumerate() {
+            let mut samples = samples;
+            while samples != 0 {
+                let at = start + word * WORD_BYTES + samples.trailing_zeros() as usize;
+                samples &= samples - 1;
+                if is_suspect(sieve, chunk, at) {
+                    while let Some(gap) = gaps.next_if(|gap| gap.at < at) {
+                        self.events.push(Event::Gap(*gap));
+                    }
+                    self.events.push(Event::Suspect(at));
+                }
+            }
         }
-        for word in 0..words {
-            let (gaps, samples) = (self.bits.gaps.0[word], self.bits.samples.0[word]);
-            self.gaps.add(word * WORD_BYTES, gaps);
-            if samples != 0 {
-                self.add_suspects(sieve, chunk, word * WORD_BYTES, samples);
+        self.events.extend(gaps.map(|gap| Event::Gap(*gap)));
+    }
+
+    fn look_at_gaps(&mut self, sieve: &Sieve, chunk: &[u8]) {
+        for index in 0..self.marks.count {
+            let at = self.start + usize::from(self.marks.positions[index]);
+            if at < self.resume {
+                continue;
+            }
+            let before = at.saturating_sub(BACK_BYTES).max(self.text);
+            match gap_end(chunk, at) {
+                Ok(end) if at >= LONG_BYTES && self.is_free(chunk, index, end) => self.add_simple(sieve, chunk, Gap { before, at, end, loud: false }),
+                Ok(end) => self.add_close(sieve, chunk, before, at, end),
+                Err(until) => self.add(Gap { before, at, end: until, loud: true }),
             }
         }
     }
 
-    fn add_suspects(&mut self, sieve: &Sieve, chunk: &[u8], start: usize, samples: u64) {
-        let mut samples = samples;
-        while samples != 0 {
-            let offset = start + samples.trailing_zeros() as usize;
-            if is_suspect(sieve, chunk, self.start + offset) {
-                self.suspects.positions[self.suspects.count] = offset as u16;
-                self.suspects.count += 1;
+    /// Whether enough text without a gap starts at `end`, where the gap of mark `index` ends.
+    #[inline(always)]
+    fn is_free(&self, chunk: &[u8], index: usize, end: usize) -> bool {
+        let next = usize::from(self.marks.positions[index + 1]) + self.start;
+        if index + 1 < self.marks.count && next >= end { next >= end + FREE_BYTES } else { is_text(chunk, end) }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, gap: Gap) {
+        (self.resume, self.text) = (gap.end, gap.end);
+        self.gaps.push(gap);
+    }
+
+    /// A gap with enough text on both sides: two windows, or a few of a short needle.
+    #[inline(always)]
+    fn add_simple(&mut self, sieve: &Sieve, chunk: &[u8], mut gap: Gap) {
+        let (Some(before), Some(behind)) = (long_at(chunk, gap.at - LONG_BYTES), long_at(chunk, gap.end)) else { return };
+        let joined = |back: usize| before >> (64 - 8 * back) | behind << (8 * back);
+        if sieve.long.is_some() {
+            self.windows.extend_from_slice(&[joined(LONG_BYTES - 1), behind]);
+            self.owners.extend_from_slice(&[self.gaps.len() as u32; 2]);
+        }
+        if let Some(Short { stride, .. }) = sieve.short {
+            gap.loud = (1..SHORT_BYTES).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
+        }
+        self.add(gap);
+    }
+
+    /// Gaps with little text between them: goes on, joining the text, until there is enough of it in one piece.
+    #[inline(never)]
+    fn add_close(&mut self, sieve: &Sieve, chunk: &[u8], mut before: usize, mut at: usize, mut end: usize) {
+        self.joined.begin(chunk, before, at);
+        loop {
+            let next = self.joined.add(chunk, end, chunk.len().min(end + MAX_STRETCH));
+            let enough = next == end + MAX_STRETCH;
+            if enough || self.joined.is_full() {
+                let loud = self.add_joined(sieve);
+                self.add(Gap { before, at, end: if enough { end } else { next }, loud });
+                if enough {
+                    self.resume = next;
+                    return;
+                }
+                (before, at) = (self.joined.keep_end(), next);
             }
-            samples &= samples - 1;
+            match gap_end(chunk, next) {
+                Ok(behind) => end = behind,
+                Err(until) => return self.add(Gap { before, at, end: until, loud: true }),
+            }
         }
     }
+
+    /// Collects windows of joined text. True if one of a short needle is known.
+    fn add_joined(&mut self, sieve: &Sieve) -> bool {
+        let bytes = self.joined.bytes();
+        if sieve.long.is_some() {
+            for window in bytes.chunks_exact(LONG_BYTES) {
+                self.windows.push(u64::from_le_bytes(window.try_into().expect("8 bytes")));
+                self.owners.push(self.gaps.len() as u32);
+            }
+        }
+        let short = |stride: usize| {
+            bytes.windows(LONG_BYTES).step_by(stride).any(|window| sieve.knows_short(u64::from_le_bytes(window.try_into().expect("8 bytes"))))
+        };
+        sieve.short.as_ref().is_some_and(|Short { stride, .. }| short(*stride))
+    }
+
+    /// Looks up the windows collected; tells whether some gap is loud.
+    fn test_windows(&mut self, sieve: &Sieve) -> bool {
+        let Some(filter) = &sieve.long else { return false };
+        // Text that fills the last eight: its windows count for nothing.
+        self.windows.resize(self.windows.len().next_multiple_of(LONG_BYTES), 0);
+        self.hits.clear();
+        self.hits.resize(self.windows.len() / LONG_BYTES, 0);
+        kernel::look_up(self.simd, filter, &self.windows, &mut self.hits);
+        let mut loud = false;
+        for (word, &hits) in self.hits.iter().enumerate() {
+            let mut hits = hits;
+            while hits != 0 {
+                let index = word * LONG_BYTES + hits.trailing_zeros() as usize / LONG_BYTES;
+                hits &= hits - 1;
+                if index < self.owners.len() && sieve.knows_long(self.windows[index]) {
+                    self.gaps[self.owners[index] as usize].loud = true;
+                    loud = true;
+                }
+            }
+        }
+        loud
+    }
+}
+
+fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + LONG_BYTES).map(|window| u64::from_le_bytes(window.try_into().expect("8 bytes")))
 }
 
 /// Whether a match may begin with the sampled window at `at`.
@@ -146,4 +255,38 @@ fn is_suspect(sieve: &Sieve, chunk: &[u8], at: usize) -> bool {
     }
     // Of a short needle only 4 bytes are sampled: a gap behind them, or a byte that a backspace takes back, makes more of them say nothing.
     sieve.short.is_some() && (sieve.knows_short(window) || behind[SHORT_BYTES..].iter().any(|&byte| is_gap(byte)))
+}
+
+/// A list of positions. Entries from `count` on mean nothing.
+struct Marks {
+    positions: [u16; BLOCK_BYTES + Self::SLACK],
+    count: usize,
+}
+
+impl Marks {
+    /// Entries are written by this many, whether there are as many or not.
+    const SLACK: usize = 2;
+
+    fn new() -> Self {
+        Self { positions: [0; BLOCK_BYTES + Self::SLACK], count: 0 }
+    }
+
+    /// Takes the positions of all bits. Most words have none or one: writing two takes no branch.
+    fn collect(&mut self, words: &[u64]) {
+        let mut count = 0;
+        for (word, &bits) in words.iter().enumerate() {
+            let mut bits = bits;
+            let total = count + bits.count_ones() as usize;
+            while {
+                for slot in &mut self.positions[count..count + Self::SLACK] {
+                    *slot = (word * WORD_BYTES + bits.trailing_zeros() as usize) as u16;
+                    bits &= bits.wrapping_sub(1);
+                }
+                count += Self::SLACK;
+                count < total
+            } {}
+            count = total;
+        }
+        self.count = count;
+    }
 }

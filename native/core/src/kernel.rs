@@ -86,6 +86,21 @@ impl Bits {
     }
 }
 
+/// Looks up windows of long needles, a multiple of eight of them: the bits of `hits` are eight apart, one for each window.
+pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u64]) {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => crate::avx2::look_up(filter, windows, hits),
+        _ => {
+            for (eight, hit) in windows.chunks_exact(8).zip(hits) {
+                for (i, &window) in eight.iter().enumerate() {
+                    *hit |= u64::from(filter.has(long_hash(window))) << (i * LONG_BYTES);
+                }
+            }
+        }
+    }
+}
+
 /// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
 fn scan(simd: Simd, sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
     match simd {
