@@ -110,6 +110,11 @@ impl Block {
     }
 
     fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
+        kernel::run(self.simd, || self.fill_in(sieve, chunk, start));
+    }
+
+    #[inline(always)]
+    fn fill_in(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
         let words = self.bits.fill(self.simd, sieve, chunk, start);
         (self.start, self.end) = (start, chunk.len().min(start + BLOCK_BYTES));
         self.gaps.clear();
@@ -137,6 +142,7 @@ impl Block {
         self.events.extend(gaps.map(|gap| Event::Gap(*gap)));
     }
 
+    #[inline(always)]
     fn look_at_gaps(&mut self, sieve: &Sieve, chunk: &[u8]) {
         for index in 0..self.marks.count {
             let at = self.start + usize::from(self.marks.positions[index]);
@@ -185,7 +191,7 @@ impl Block {
     fn add_close(&mut self, sieve: &Sieve, chunk: &[u8], mut before: usize, mut at: usize, mut end: usize) {
         self.joined.begin(chunk, before, at);
         loop {
-            let next = self.joined.add(chunk, end, chunk.len().min(end + MAX_STRETCH));
+            let next = self.joined.add(chunk, end);
             let enough = next == end + MAX_STRETCH;
             if enough || self.joined.is_full() {
                 let loud = self.add_joined(sieve);
@@ -272,6 +278,7 @@ impl Marks {
     }
 
     /// Takes the positions of all bits. Most words have none or one: writing two takes no branch.
+    #[inline(always)]
     fn collect(&mut self, words: &[u64]) {
         let mut count = 0;
         for (word, &bits) in words.iter().enumerate() {

@@ -45,8 +45,10 @@ impl Simd {
 }
 
 /// Whether some lane deletes the byte, or what it begins.
+#[inline(always)]
 pub fn is_gap(byte: u8) -> bool {
-    matches!(byte, b'\n' | b'\r' | 0x08 | 0x1b)
+    const GAPS: u32 = 1 << b'\n' | 1 << b'\r' | 1 << 0x08 | 1 << 0x1b;
+    byte < 32 && GAPS >> byte & 1 != 0
 }
 
 /// The bits of one stretch of a chunk.
@@ -83,6 +85,16 @@ impl Bits {
             scan(simd, sieve, &padded, &mut self.samples.0[word..=word], &mut self.gaps.0[word..=word]);
         }
         words
+    }
+}
+
+/// Runs `work` compiled for the instruction set, as far as it is inlined.
+#[inline(always)]
+pub fn run(simd: Simd, work: impl FnOnce()) {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => crate::avx2::run(work),
+        _ => work(),
     }
 }
 
@@ -159,7 +171,7 @@ fn gaps_of(text: &[u8], gaps: &mut [u64]) {
         let bytes = &text[index * WORD_BYTES..][..WORD_BYTES];
         *gap = 0;
         for (i, eight) in bytes.chunks_exact(8).enumerate() {
-            if has_low_byte(u64::from_le_bytes(eight.try_into().expect("8 bytes"))) {
+            if low_bytes(u64::from_le_bytes(eight.try_into().expect("8 bytes"))) != 0 {
                 for (j, &byte) in eight.iter().enumerate() {
                     *gap |= u64::from(is_gap(byte)) << (i * 8 + j);
                 }
@@ -168,9 +180,9 @@ fn gaps_of(text: &[u8], gaps: &mut [u64]) {
     }
 }
 
-/// Whether a byte is below 0x1c, as all gap bytes are; a byte from 0x80 on may count too.
+/// The top bits of bytes below 0x1c, as all gap bytes are. The lowest of them is right, those above it may be of other bytes.
 #[inline(always)]
-pub fn has_low_byte(eight: u64) -> bool {
+pub fn low_bytes(eight: u64) -> u64 {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    eight.wrapping_sub(EACH * 0x1c) & !eight & (EACH * 0x80) != 0
+    eight.wrapping_sub(EACH * 0x1c) & !eight & (EACH * 0x80)
 }
