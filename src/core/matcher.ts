@@ -55,8 +55,10 @@ export const HEAD = Object.freeze({
   PENDING: 1,
   /** State of the byte classifier after the input, for {@link MatcherFactory.open}. */
   PARSER: 2,
+  /** Line feeds in the bytes of the last scan. */
+  LINES: 3,
 });
-export const HEAD_SIZE = 3;
+export const HEAD_SIZE = 4;
 
 /** An immutable automaton. Streams keep it alive; `release` gives up the caller's share. */
 export interface NeedleSet {

@@ -3,6 +3,7 @@ import { Automaton } from "./automaton.js";
 import { Lane } from "./lanes.js";
 import { HEAD, HEAD_SIZE, type MatcherFactory, type MatcherStream, MIN_NEEDLE_BYTES, NEEDLE, type NeedleSet, type NeedleTable, ROW_SIZE } from "./matcher.js";
 import { KIND, type Token, tokenize } from "./projection.js";
+import { countLines } from "./lines.js";
 import { RawLane } from "./raw.js";
 import { Rows } from "./rows.js";
 
@@ -126,6 +127,7 @@ class PortableStream implements MatcherStream {
       } else if (token.kind === KIND.NEWLINE || token.kind === KIND.BACKSPACE) this.canPop = false;
     });
     this.total += chunk.length;
+    this.head[HEAD.LINES] = countLines(chunk);
     return this.answer();
   }
 

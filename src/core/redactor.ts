@@ -6,6 +6,7 @@
 import { HEAD, type MatcherFactory, type MatcherStream, type NeedleSet, ROW, ROW_SIZE } from "./matcher.js";
 import type { MaskPlan } from "./mask.js";
 import { type Cause, Ranges, type Span, SpanList } from "./spans.js";
+import { Lines } from "./lines.js";
 import { Window } from "./window.js";
 import { SCAN_BYTES } from "../limits.js";
 
@@ -32,6 +33,7 @@ export interface RedactorContext {
   found(finding: RedactorFinding): void;
 }
 
+const EMPTY = new Uint8Array(0);
 const LF = 0x0a;
 const CR = 0x0d;
 const LEFT = 1;
@@ -47,11 +49,15 @@ interface Candidate {
 export class Redactor {
   private stream: MatcherStream;
   private readonly window = new Window();
+  /** The chunk at hand and its offset: not yet in the window. */
+  private chunk: Uint8Array = EMPTY;
+  private base = Infinity;
   private parser = 0;
   private total = 0;
   private released = 0;
-  /** Line feeds in the released bytes. */
-  private lines = 0;
+  /** Line feeds in the bytes taken in. */
+  private lineFeeds = 0;
+  private readonly lines = new Lines((from, to, each) => this.slices(from, to, each));
   /** What is to be masked and has not left. */
   private readonly spans = new SpanList();
   /** Like `spans`, without matches that depend on a masked neighbour. */
@@ -136,20 +142,47 @@ export class Redactor {
   }
 
   private pushPiece(chunk: Uint8Array, out: Uint8Array[]): void {
-    const { stream, window } = this;
-    const before = this.parser;
+    const { stream } = this;
+    const parser = this.parser;
     const rows = stream.scan(chunk);
     this.parser = stream.head[HEAD.PARSER]!;
-    const base = this.total;
+    this.chunk = chunk;
+    this.base = this.total;
+    this.lines.mark(this.base, this.lineFeeds);
     this.total += chunk.length;
+    this.lineFeeds += stream.head[HEAD.LINES]!;
     if (rows > 0) this.take(rows, false);
     let to = this.total - stream.head[HEAD.HOLD]!;
     if (this.candidates.length > 0) to = this.settle(to);
-    window.append(chunk, before);
-    this.release(Math.max(to, this.released), out, chunk, base);
-    const pending = this.total - stream.head[HEAD.PENDING]!;
-    window.dropBefore(Math.min(pending - NEIGHBOUR_BYTES, this.released - Math.max(NEIGHBOUR_BYTES, this.context.exposureWindowBytes)));
+    this.release(Math.max(to, this.released), out);
+    this.keep(parser);
+    this.chunk = EMPTY;
+    this.base = Infinity;
+    this.lines.mark(this.total, this.lineFeeds);
+  }
+
+  /** Keeps of the chunk what may be needed again. `parser` is the state of the byte classifier before it. */
+  private keep(parser: number): void {
+    const { chunk, base, window } = this;
+    const pending = this.total - this.stream.head[HEAD.PENDING]!;
+    const from = Math.min(pending - NEIGHBOUR_BYTES, this.released - Math.max(NEIGHBOUR_BYTES, this.context.exposureWindowBytes));
+    // What is not copied need not be read: of a large chunk the end will do, from a line on, where the classifier is in its first state.
+    const line = from > base ? Buffer.prototype.lastIndexOf.call(chunk, LF, from - base - 1) + 1 : 0;
+    if (line > 0) {
+      window.restart(base + line);
+      window.append(chunk.subarray(line), 0);
+    } else {
+      window.append(chunk, parser);
+      window.dropBefore(from);
+    }
     this.settled.dropBefore(window.start);
+  }
+
+  /** Calls `each` with the bytes of `[from, to)`, piece by piece. The pieces are valid during the call and must not be changed. */
+  private slices(from: number, to: number, each: (piece: Buffer) => void): void {
+    const { chunk, base } = this;
+    if (from < base) this.window.slices(from, Math.min(to, base), each);
+    if (to > base) each(Buffer.from(chunk.buffer, chunk.byteOffset + Math.max(0, from - base), to - Math.max(from, base)));
   }
 
   /** Turns the matcher's rows into spans. With `replay`, more rows follow for the same bytes. */
@@ -186,9 +219,7 @@ export class Redactor {
     if (cause.fragment) return;
     const { set, needle } = cause;
     this.settled.outside(from, to, (start, end) => {
-      let line = this.lines + 1;
-      this.window.slices(start, this.released, (piece) => (line -= countLines(piece)));
-      this.context.found({ kind: "exposed", set, needle, line, offset: start, length: end - start });
+      this.context.found({ kind: "exposed", set, needle, line: this.lines.at(start), offset: start, length: end - start });
     });
     this.settled.add(from, to);
   }
@@ -211,16 +242,16 @@ export class Redactor {
     return undecided.reduce((least, { cause }) => Math.min(least, cause.start), to);
   }
 
-  /** Lets everything before `to` leave. `chunk` is the input at `base` and after; what is older comes from the window. */
-  private release(to: number, out: Uint8Array[], chunk?: Uint8Array, base = Infinity): void {
+  /** Lets everything before `to` leave. */
+  private release(to: number, out: Uint8Array[]): void {
     if (to === this.total) this.candidates = [];
     while (this.released < to) {
       const span = this.spans.first;
       if (span === undefined || span.start >= to) {
-        this.text(to, out, chunk, base);
+        this.text(to, out);
         break;
       }
-      if (span.start > this.released) this.text(span.start, out, chunk, base);
+      if (span.start > this.released) this.text(span.start, out);
       this.maskTo(Math.min(span.end, to), span, out);
       if (span.end <= to) this.spans.shift();
     }
@@ -229,17 +260,14 @@ export class Redactor {
     this.raws.dropBefore(this.released);
   }
 
-  private text(to: number, out: Uint8Array[], chunk: Uint8Array | undefined, base: number): void {
+  private text(to: number, out: Uint8Array[]): void {
     this.closeMask();
-    if (this.released < base) this.window.slices(this.released, Math.min(to, base), (piece) => this.emit(piece, out));
-    if (to > base) this.emit(chunk!.subarray(Math.max(0, this.released - base), to - base), out);
+    const { chunk, base } = this;
+    // The window's memory is used again; the chunk is the caller's.
+    if (this.released < base) this.window.slices(this.released, Math.min(to, base), (piece) => out.push(Buffer.from(piece)));
+    const start = Math.max(0, this.released - base);
+    if (to > base) out.push(start === 0 && to - base === chunk.length ? chunk : chunk.subarray(start, to - base));
     this.released = to;
-  }
-
-  private emit(piece: Uint8Array, out: Uint8Array[]): void {
-    if (piece.length === 0) return;
-    this.lines += countLines(piece);
-    out.push(piece);
   }
 
   /** Masks from the release point to `to`, inside `span`. A span that touches the last mask continues it. */
@@ -251,12 +279,12 @@ export class Redactor {
     } else {
       this.closeMask();
       const plan = this.context.mask(span.cause.set, span.cause.needle);
-      this.open = { start: from, end: from, cause: span.cause, line: this.lines + 1, plan };
+      this.open = { start: from, end: from, cause: span.cause, line: this.lines.at(from), plan };
       if (plan.kind === "text") out.push(plan.bytes);
     }
     this.open.end = to;
     this.settled.add(from, to);
-    this.window.slices(from, to, (piece) => this.maskPiece(piece, out));
+    this.slices(from, to, (piece) => this.maskPiece(piece, out));
     this.released = to;
   }
 
@@ -274,7 +302,7 @@ export class Redactor {
       else if (plan.kind === "fill") target[length++] = plan.byte;
     }
     this.released += piece.length;
-    if (length > 0) this.emit(target.subarray(0, length), out);
+    if (length > 0) out.push(target.subarray(0, length));
   }
 
   /** Reports the mask that left last: nothing can touch it any more. */
@@ -285,10 +313,4 @@ export class Redactor {
     const { set, needle, fragment } = open.cause;
     this.context.found({ kind: fragment ? "fragment" : "masked", set, needle, line: open.line, offset: open.start, length: open.end - open.start });
   }
-}
-
-function countLines(piece: Uint8Array): number {
-  let count = 0;
-  for (let at = piece.indexOf(LF); at >= 0; at = piece.indexOf(LF, at + 1)) count++;
-  return count;
 }

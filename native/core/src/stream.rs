@@ -15,6 +15,8 @@ pub struct Head {
     pub hold: u64,
     pub pending: u64,
     pub parser: u32,
+    /// Line feeds in the bytes of the last scan.
+    pub lines: u64,
 }
 
 pub struct Stream {
@@ -23,6 +25,7 @@ pub struct Stream {
     parser: Parser,
     max_gap_bytes: u64,
     total: u64,
+    lines: u64,
     block: Box<Block>,
 }
 
@@ -32,7 +35,7 @@ impl Stream {
         let rows = Rows::new(sets.len());
         let parser = Parser::from_number(parser)?;
         let scanners = sets.into_iter().enumerate().map(|(index, set)| Scanner::new(set, index as u32, parser)).collect();
-        Some(Self { scanners, rows, parser, max_gap_bytes, total: 0, block: Box::new(Block::new(simd)) })
+        Some(Self { scanners, rows, parser, max_gap_bytes, total: 0, lines: 0, block: Box::new(Block::new(simd)) })
     }
 
     /// Scans the next bytes. Returns the number of rows.
@@ -43,6 +46,7 @@ impl Stream {
         }
         self.parser = parser_after(chunk, self.parser);
         self.total += chunk.len() as u64;
+        self.lines = memchr::memchr_iter(b'\n', chunk).count() as u64;
         self.rows.len()
     }
 
@@ -72,6 +76,6 @@ impl Stream {
             hold = hold.min(held.unwrap_or(self.total));
             pending = pending.min(origin.unwrap_or(self.total));
         }
-        Head { hold: self.total - hold, pending: self.total - pending.min(hold), parser: self.parser as u32 }
+        Head { hold: self.total - hold, pending: self.total - pending.min(hold), parser: self.parser as u32, lines: self.lines }
     }
 }

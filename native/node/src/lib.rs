@@ -10,8 +10,8 @@ use napi_derive::napi;
 
 /// Longest chunk of one call, in bytes.
 const MAX_CHUNK_BYTES: usize = 16 << 20;
-/// Numbers in a head: hold, pending, parser.
-const HEAD_SIZE: usize = 3;
+/// Numbers in a head: hold, pending, parser, lines.
+const HEAD_SIZE: usize = 4;
 const RELEASED: &str = "the stream has been released";
 
 fn refused(what: impl std::fmt::Display) -> Error {
@@ -237,7 +237,7 @@ impl Stream {
         let (rows, head) = unsafe { (rows.as_mut(), head.as_mut()) };
         stream.write_rows(rows);
         let back = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-        head[..HEAD_SIZE].copy_from_slice(&[back(answer.hold), back(answer.pending), answer.parser]);
+        head[..HEAD_SIZE].copy_from_slice(&[back(answer.hold), back(answer.pending), answer.parser, back(answer.lines)]);
         self.stream = Some(stream);
         Ok(count as u32)
     }
