@@ -6,18 +6,7 @@ use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
 use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Sieve, mix};
 
 pub fn available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
-}
-
-/// Runs `work` compiled for these instructions, as far as it is inlined.
-pub fn run(work: impl FnOnce()) {
-    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
-    fn run(work: impl FnOnce()) {
-        work();
-    }
-    assert!(available());
-    // SAFETY: the instructions are there.
-    unsafe { run(work) }
+    is_x86_feature_detected!("avx2")
 }
 
 /// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.

@@ -5,7 +5,7 @@
 //! 2. Of every gap the text before and after is joined, and windows of it are collected. A stretch that is broken there holds one of them whole.
 //! 3. The kernel looks those up, many at once.
 
-use crate::gaps::{BACK_BYTES, FREE_BYTES, Joined, gap_end, is_text};
+use crate::gaps::{BACK_BYTES, FREE_BYTES, Joined, gap_end, is_newline, is_text};
 use crate::kernel::{self, BLOCK_BYTES, Bits, Simd, WORD_BYTES, is_gap};
 use crate::sieve::{LONG_BYTES, MAX_STRETCH, SHORT_BYTES, Short, Sieve};
 
@@ -110,11 +110,6 @@ impl Block {
     }
 
     fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
-        kernel::run(self.simd, || self.fill_in(sieve, chunk, start));
-    }
-
-    #[inline(always)]
-    fn fill_in(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
         let words = self.bits.fill(self.simd, sieve, chunk, start);
         (self.start, self.end) = (start, chunk.len().min(start + BLOCK_BYTES));
         self.gaps.clear();
@@ -122,7 +117,7 @@ impl Block {
         self.owners.clear();
         self.events.clear();
         self.event = 0;
-        self.marks.collect(&self.bits.gaps.0[..words]);
+        self.marks.collect(&self.bits.gaps.0[..words], self.end - start);
         self.look_at_gaps(sieve, chunk);
         let loud = self.test_windows(sieve) | self.gaps.iter().any(|gap| gap.loud);
         let mut gaps = if loud { self.gaps.as_slice() } else { &[] }.iter().filter(|gap| gap.loud).peekable();
@@ -144,25 +139,36 @@ impl Block {
 
     #[inline(always)]
     fn look_at_gaps(&mut self, sieve: &Sieve, chunk: &[u8]) {
-        for index in 0..self.marks.count {
-            let at = self.start + usize::from(self.marks.positions[index]);
+        let mut index = 0;
+        while index < self.marks.count {
+            let [at, next, later] = self.marks.three(index, self.start);
+            index += 1;
             if at < self.resume {
                 continue;
             }
             let before = at.saturating_sub(BACK_BYTES).max(self.text);
-            match gap_end(chunk, at) {
-                Ok(end) if at >= LONG_BYTES && self.is_free(chunk, index, end) => self.add_simple(sieve, chunk, Gap { before, at, end, loud: false }),
-                Ok(end) => self.add_close(sieve, chunk, before, at, end),
-                Err(until) => self.add(Gap { before, at, end: until, loud: true }),
-            }
+            // Most gaps are one line end, by LF or CR LF, or one control sequence with enough text behind.
+            let byte = chunk[at];
+            let end = if is_newline(byte) && next >= at + 1 + FREE_BYTES {
+                at + 1
+            } else if is_newline(byte) && next == at + 1 && chunk.get(next).is_some_and(|&byte| is_newline(byte)) && later >= at + 2 + FREE_BYTES {
+                index += 1;
+                at + 2
+            } else {
+                match gap_end(chunk, at) {
+                    Ok(end) if at >= LONG_BYTES && (next >= end + FREE_BYTES || is_text(chunk, end)) => end,
+                    Ok(end) => {
+                        self.add_close(sieve, chunk, before, at, end);
+                        continue;
+                    }
+                    Err(until) => {
+                        self.add(Gap { before, at, end: until, loud: true });
+                        continue;
+                    }
+                }
+            };
+            self.add_simple(sieve, chunk, Gap { before, at, end, loud: false });
         }
-    }
-
-    /// Whether enough text without a gap starts at `end`, where the gap of mark `index` ends.
-    #[inline(always)]
-    fn is_free(&self, chunk: &[u8], index: usize, end: usize) -> bool {
-        let next = usize::from(self.marks.positions[index + 1]) + self.start;
-        if index + 1 < self.marks.count && next >= end { next >= end + FREE_BYTES } else { is_text(chunk, end) }
     }
 
     #[inline(always)]
@@ -174,7 +180,10 @@ impl Block {
     /// A gap with enough text on both sides: two windows, or a few of a short needle.
     #[inline(always)]
     fn add_simple(&mut self, sieve: &Sieve, chunk: &[u8], mut gap: Gap) {
-        let (Some(before), Some(behind)) = (long_at(chunk, gap.at - LONG_BYTES), long_at(chunk, gap.end)) else { return };
+        let before = gap.at.checked_sub(LONG_BYTES).and_then(|start| long_at(chunk, start));
+        let (Some(before), Some(behind)) = (before, long_at(chunk, gap.end)) else {
+            return self.add_close(sieve, chunk, gap.before, gap.at, gap.end);
+        };
         let joined = |back: usize| before >> (64 - 8 * back) | behind << (8 * back);
         if sieve.long.is_some() {
             self.windows.extend_from_slice(&[joined(LONG_BYTES - 1), behind]);
@@ -277,23 +286,31 @@ impl Marks {
         Self { positions: [0; BLOCK_BYTES + Self::SLACK], count: 0 }
     }
 
-    /// Takes the positions of all bits. Most words have none or one: writing two takes no branch.
+    /// Mark `index` and the two behind it, or how far it is known that there is none, in the chunk.
     #[inline(always)]
-    fn collect(&mut self, words: &[u64]) {
+    fn three(&self, index: usize, start: usize) -> [usize; 3] {
+        [0, 1, 2].map(|more| start + usize::from(self.positions[index + more]))
+    }
+
+    /// Takes the positions of all bits, of a stretch of `end` bytes. Most words have none or one: writing two takes no branch.
+    #[inline(always)]
+    fn collect(&mut self, words: &[u64], end: usize) {
         let mut count = 0;
         for (word, &bits) in words.iter().enumerate() {
             let mut bits = bits;
-            let total = count + bits.count_ones() as usize;
-            while {
-                for slot in &mut self.positions[count..count + Self::SLACK] {
-                    *slot = (word * WORD_BYTES + bits.trailing_zeros() as usize) as u16;
-                    bits &= bits.wrapping_sub(1);
+            loop {
+                let rest = bits & bits.wrapping_sub(1);
+                self.positions[count] = (word * WORD_BYTES + bits.trailing_zeros() as usize) as u16;
+                self.positions[count + 1] = (word * WORD_BYTES + rest.trailing_zeros() as usize) as u16;
+                count += usize::from(bits != 0) + usize::from(rest != 0);
+                bits = rest & rest.wrapping_sub(1);
+                if bits == 0 {
+                    break;
                 }
-                count += Self::SLACK;
-                count < total
-            } {}
-            count = total;
+            }
         }
+        // Behind the last one nothing is known.
+        self.positions[count..count + Self::SLACK].fill(end as u16);
         self.count = count;
     }
 }

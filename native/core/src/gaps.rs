@@ -9,7 +9,7 @@ pub const FREE_BYTES: usize = LONG_BYTES + 1;
 /// Bytes of text from which the lanes go on before something suspicious: the rest of its stretch, and one byte by which a token is judged.
 pub const BACK_BYTES: usize = MAX_STRETCH;
 
-fn is_newline(byte: u8) -> bool {
+pub fn is_newline(byte: u8) -> bool {
     byte == b'\n' || byte == b'\r'
 }
 

@@ -88,16 +88,6 @@ impl Bits {
     }
 }
 
-/// Runs `work` compiled for the instruction set, as far as it is inlined.
-#[inline(always)]
-pub fn run(simd: Simd, work: impl FnOnce()) {
-    match simd {
-        #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 => crate::avx2::run(work),
-        _ => work(),
-    }
-}
-
 /// Looks up windows of long needles, a multiple of eight of them: the bits of `hits` are eight apart, one for each window.
 pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u64]) {
     match simd {
