@@ -3,40 +3,40 @@
 use std::arch::x86_64::*;
 
 use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
-use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Sieve, mix};
+use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Short, Sieve, mix};
 
 pub fn available() -> bool {
     is_x86_feature_detected!("avx2")
 }
 
-/// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
-pub fn scan(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
-    assert!(available() && samples.len() == gaps.len());
-    assert!(samples.is_empty() || text.len() >= samples.len() * WORD_BYTES + BEHIND_BYTES);
-    samples.fill(0);
+/// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover.
+pub fn scan(sieve: &Sieve, text: &[u8], long: &mut [u8], short: &mut [u64], gaps: &mut [u64]) {
+    assert!(available() && long.len() == gaps.len() && short.len() == gaps.len());
+    assert!(gaps.is_empty() || text.len() >= gaps.len() * WORD_BYTES + BEHIND_BYTES);
     // SAFETY: AVX2 is there, and `text` covers all words and what their windows reach into.
     unsafe {
         gaps_of(text, gaps);
         if let Some(filter) = &sieve.long {
-            long_samples(Table::new(filter), text, samples);
+            long_samples(&Table::new(filter), text, long);
         }
-        if let Some(short) = &sieve.short {
-            match short.stride {
-                1 => short_samples::<1>(Table::new(&short.filter), text, samples),
-                2 => short_samples::<2>(Table::new(&short.filter), text, samples),
-                _ => short_samples::<4>(Table::new(&short.filter), text, samples),
+        if let Some(Short { filter, stride }) = &sieve.short {
+            let table = Table::new(filter);
+            match stride {
+                1 => short_samples::<1>(&table, text, short),
+                2 => short_samples::<2>(&table, text, short),
+                _ => short_samples::<4>(&table, text, short),
             }
         }
     }
 }
 
-/// Looks up windows of long needles, eight for each of `hits`.
-pub fn look_up(filter: &Filter, windows: &[u64], hits: &mut [u64]) {
+/// Looks up windows of long needles, eight for each byte of `hits`.
+pub fn look_up(filter: &Filter, windows: &[u64], hits: &mut [u8]) {
     assert!(available() && windows.len() == hits.len() * LONG_BYTES);
-    // SAFETY: AVX2 is there, numbers may be read as the bytes they are stored in (which is little-endian here), and the windows cover all words.
+    // SAFETY: AVX2 is there, numbers may be read as the bytes they are stored in (which is little-endian here), and the windows cover all of `hits`.
     unsafe {
         let text = std::slice::from_raw_parts(windows.as_ptr().cast::<u8>(), size_of_val(windows));
-        long_samples(Table::new(filter), text, hits);
+        long_samples(&Table::new(filter), text, hits);
     }
 }
 
@@ -79,28 +79,24 @@ fn load(text: &[u8], at: usize) -> __m256i {
 }
 
 #[target_feature(enable = "avx2")]
-fn long_samples(table: Table, text: &[u8], samples: &mut [u64]) {
-    /// Which 8-byte window of 64 bytes the bits of a look-up belong to, as the shuffles leave them.
-    const ORDER: [u32; 8] = [0, 1, 4, 5, 2, 3, 6, 7];
+fn long_samples(table: &Table, text: &[u8], samples: &mut [u8]) {
     let [low_mix, high_mix] = mix().map(|mix| _mm256_set1_epi32(mix.cast_signed()));
     for (index, sample) in samples.iter_mut().enumerate() {
         let (a, b) = (load(text, index * WORD_BYTES), load(text, index * WORD_BYTES + 32));
+        // Halves of windows 0, 1, 4, 5, 2, 3, 6, 7, and those in order.
         let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
         let low = _mm256_castps_si256(_mm256_shuffle_ps::<0x88>(a, b));
         let high = _mm256_castps_si256(_mm256_shuffle_ps::<0xdd>(a, b));
         let hashes = _mm256_add_epi32(_mm256_mullo_epi32(low, low_mix), _mm256_mullo_epi32(high, high_mix));
-        let mut hits = table.look_up(hashes);
-        while hits != 0 {
-            *sample |= 1 << (ORDER[hits.trailing_zeros() as usize] * LONG_BYTES as u32);
-            hits &= hits - 1;
-        }
+        *sample = table.look_up(_mm256_permute4x64_epi64::<0b11_01_10_00>(hashes)) as u8;
     }
 }
 
 #[target_feature(enable = "avx2")]
-fn short_samples<const STRIDE: usize>(table: Table, text: &[u8], samples: &mut [u64]) {
+fn short_samples<const STRIDE: usize>(table: &Table, text: &[u8], samples: &mut [u64]) {
     let mix = _mm256_set1_epi32(mix()[0].cast_signed());
     for (index, sample) in samples.iter_mut().enumerate() {
+        *sample = 0;
         for phase in (0..SHORT_BYTES).step_by(STRIDE) {
             for half in [0, 32] {
                 let windows = load(text, index * WORD_BYTES + half + phase);

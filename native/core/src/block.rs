@@ -39,11 +39,13 @@ pub struct Block {
     text: usize,
     /// Positions of bytes that may begin a gap, as distances from `start`.
     marks: Box<Marks>,
+    /// Positions of windows that may begin a match.
+    suspects: Box<Marks>,
     gaps: Vec<Gap>,
     windows: Vec<u64>,
     /// Index of the gap that each window belongs to.
     owners: Vec<u32>,
-    hits: Vec<u64>,
+    hits: Vec<u8>,
     joined: Box<Joined>,
     events: Vec<Event>,
     /// Events before it have been dropped.
@@ -60,6 +62,7 @@ impl Block {
             resume: 0,
             text: 0,
             marks: Box::new(Marks::new()),
+            suspects: Box::new(Marks::new()),
             gaps: Vec::new(),
             windows: Vec::new(),
             owners: Vec::new(),
@@ -117,24 +120,46 @@ impl Block {
         self.owners.clear();
         self.events.clear();
         self.event = 0;
-        self.marks.collect(&self.bits.gaps.0[..words], self.end - start);
+        self.marks.clear();
+        for (word, &bits) in self.bits.gaps[..words].iter().enumerate() {
+            self.marks.add(word * WORD_BYTES, 1, bits);
+        }
+        self.marks.close(self.end - start);
         self.look_at_gaps(sieve, chunk);
+        self.find_suspects(sieve, chunk, words);
         let loud = self.test_windows(sieve) | self.gaps.iter().any(|gap| gap.loud);
         let mut gaps = if loud { self.gaps.as_slice() } else { &[] }.iter().filter(|gap| gap.loud).peekable();
-        for (word, &samples) in self.bits.samples.0[..words].iter().enumerate() {
-            let mut samples = samples;
-            while samples != 0 {
-                let at = start + word * WORD_BYTES + samples.trailing_zeros() as usize;
-                samples &= samples - 1;
-                if is_suspect(sieve, chunk, at) {
-                    while let Some(gap) = gaps.next_if(|gap| gap.at < at) {
-                        self.events.push(Event::Gap(*gap));
-                    }
-                    self.events.push(Event::Suspect(at));
-                }
+        for &suspect in self.suspects.all() {
+            let at = start + usize::from(suspect);
+            while let Some(gap) = gaps.next_if(|gap| gap.at < at) {
+                self.events.push(Event::Gap(*gap));
             }
+            self.events.push(Event::Suspect(at));
         }
         self.events.extend(gaps.map(|gap| Event::Gap(*gap)));
+    }
+
+    /// Of the windows that the filters know, those that the check knows too.
+    fn find_suspects(&mut self, sieve: &Sieve, chunk: &[u8], words: usize) {
+        let Self { suspects, bits, start, .. } = self;
+        suspects.clear();
+        if sieve.long.is_some() {
+            for (index, eight) in bits.long[..words].chunks(8).enumerate() {
+                let mut padded = [0; 8];
+                padded[..eight.len()].copy_from_slice(eight);
+                suspects.add(index * 8 * WORD_BYTES, LONG_BYTES, u64::from_le_bytes(padded));
+            }
+            suspects.retain(|offset| long_at(chunk, *start + offset).is_some_and(|window| sieve.checked(window)));
+        }
+        if sieve.short.is_some() {
+            let long = suspects.count;
+            for (word, &bits) in bits.short[..words].iter().enumerate() {
+                suspects.add_some(word * WORD_BYTES, bits, |offset| is_short_suspect(sieve, chunk, *start + offset));
+            }
+            if long > 0 {
+                suspects.sort();
+            }
+        }
     }
 
     #[inline(always)]
@@ -236,19 +261,15 @@ impl Block {
     /// Looks up the windows collected; tells whether some gap is loud.
     fn test_windows(&mut self, sieve: &Sieve) -> bool {
         let Some(filter) = &sieve.long else { return false };
-        // Text that fills the last eight: its windows count for nothing.
-        self.windows.resize(self.windows.len().next_multiple_of(LONG_BYTES), 0);
-        self.hits.clear();
-        self.hits.resize(self.windows.len() / LONG_BYTES, 0);
+        // What fills the last eight up counts for nothing.
+        self.windows.resize(self.windows.len().next_multiple_of(8), 0);
+        self.hits.resize(self.windows.len() / 8, 0);
         kernel::look_up(self.simd, filter, &self.windows, &mut self.hits);
         let mut loud = false;
-        for (word, &hits) in self.hits.iter().enumerate() {
-            let mut hits = hits;
-            while hits != 0 {
-                let index = word * LONG_BYTES + hits.trailing_zeros() as usize / LONG_BYTES;
-                hits &= hits - 1;
-                if index < self.owners.len() && sieve.knows_long(self.windows[index]) {
-                    self.gaps[self.owners[index] as usize].loud = true;
+        for (index, &hits) in self.hits.iter().enumerate().filter(|(_, hits)| **hits != 0) {
+            for window in (index * 8..self.owners.len()).take(8).filter(|window| hits >> (window % 8) & 1 != 0) {
+                if sieve.checked(self.windows[window]) {
+                    self.gaps[self.owners[window] as usize].loud = true;
                     loud = true;
                 }
             }
@@ -261,56 +282,85 @@ fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at + LONG_BYTES).map(|window| u64::from_le_bytes(window.try_into().expect("8 bytes")))
 }
 
-/// Whether a match may begin with the sampled window at `at`.
-fn is_suspect(sieve: &Sieve, chunk: &[u8], at: usize) -> bool {
+/// Whether a match of a short needle may begin with the sampled window at `at`.
+fn is_short_suspect(sieve: &Sieve, chunk: &[u8], at: usize) -> bool {
     let Some(behind) = chunk.get(at..=at + LONG_BYTES) else { return chunk.len() >= at + SHORT_BYTES };
     let window = u64::from_le_bytes(behind[..LONG_BYTES].try_into().expect("8 bytes"));
-    if sieve.knows_long(window) {
-        return true;
-    }
-    // Of a short needle only 4 bytes are sampled: a gap behind them, or a byte that a backspace takes back, makes more of them say nothing.
-    sieve.short.is_some() && (sieve.knows_short(window) || behind[SHORT_BYTES..].iter().any(|&byte| is_gap(byte)))
+    // A gap behind the 4 bytes that are sampled, or a byte that a backspace takes back, makes more of them say nothing.
+    sieve.knows_short(window) || behind[SHORT_BYTES..].iter().any(|&byte| is_gap(byte))
 }
 
-/// A list of positions. Entries from `count` on mean nothing.
+/// A list of positions in a stretch, in order.
 struct Marks {
-    positions: [u16; BLOCK_BYTES + Self::SLACK],
+    /// Entries from `count` on mean nothing, but for those that `close` writes.
+    positions: [u16; Self::MOST + Self::SLACK],
     count: usize,
 }
 
 impl Marks {
+    /// One for each byte, and one for each window of a long needle.
+    const MOST: usize = BLOCK_BYTES + BLOCK_BYTES / LONG_BYTES;
     /// Entries are written by this many, whether there are as many or not.
     const SLACK: usize = 2;
 
     fn new() -> Self {
-        Self { positions: [0; BLOCK_BYTES + Self::SLACK], count: 0 }
+        Self { positions: [0; Self::MOST + Self::SLACK], count: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    fn all(&self) -> &[u16] {
+        &self.positions[..self.count]
+    }
+
+    /// Adds the positions of all `bits`, which are `unit` bytes apart. Mostly there is none or one: writing two takes no branch.
+    #[inline(always)]
+    fn add(&mut self, start: usize, unit: usize, mut bits: u64) {
+        loop {
+            let rest = bits & bits.wrapping_sub(1);
+            self.positions[self.count] = (start + unit * bits.trailing_zeros() as usize) as u16;
+            self.positions[self.count + 1] = (start + unit * rest.trailing_zeros() as usize) as u16;
+            self.count += usize::from(bits != 0) + usize::from(rest != 0);
+            bits = rest & rest.wrapping_sub(1);
+            if bits == 0 {
+                return;
+            }
+        }
+    }
+
+    fn add_some(&mut self, start: usize, mut bits: u64, wanted: impl Fn(usize) -> bool) {
+        while bits != 0 {
+            let offset = start + bits.trailing_zeros() as usize;
+            self.positions[self.count] = offset as u16;
+            self.count += usize::from(wanted(offset));
+            bits &= bits - 1;
+        }
+    }
+
+    #[inline(always)]
+    fn retain(&mut self, wanted: impl Fn(usize) -> bool) {
+        let count = std::mem::take(&mut self.count);
+        for index in 0..count {
+            let position = self.positions[index];
+            self.positions[self.count] = position;
+            self.count += usize::from(wanted(usize::from(position)));
+        }
+    }
+
+    fn sort(&mut self) {
+        self.positions[..self.count].sort_unstable();
+    }
+
+    /// Notes that nothing is known from `end` on.
+    fn close(&mut self, end: usize) {
+        self.positions[self.count..self.count + Self::SLACK].fill(end as u16);
     }
 
     /// Mark `index` and the two behind it, or how far it is known that there is none, in the chunk.
     #[inline(always)]
     fn three(&self, index: usize, start: usize) -> [usize; 3] {
         [0, 1, 2].map(|more| start + usize::from(self.positions[index + more]))
-    }
-
-    /// Takes the positions of all bits, of a stretch of `end` bytes. Most words have none or one: writing two takes no branch.
-    #[inline(always)]
-    fn collect(&mut self, words: &[u64], end: usize) {
-        let mut count = 0;
-        for (word, &bits) in words.iter().enumerate() {
-            let mut bits = bits;
-            loop {
-                let rest = bits & bits.wrapping_sub(1);
-                self.positions[count] = (word * WORD_BYTES + bits.trailing_zeros() as usize) as u16;
-                self.positions[count + 1] = (word * WORD_BYTES + rest.trailing_zeros() as usize) as u16;
-                count += usize::from(bits != 0) + usize::from(rest != 0);
-                bits = rest & rest.wrapping_sub(1);
-                if bits == 0 {
-                    break;
-                }
-            }
-        }
-        // Behind the last one nothing is known.
-        self.positions[count..count + Self::SLACK].fill(end as u16);
-        self.count = count;
     }
 }

@@ -1,6 +1,8 @@
 //! The loops that see every byte of a log: for each position whether the sieve's filter knows the window sampled there, and whether a gap may
 //! start there. One portable loop, and one per instruction set in a file of its own; all answer the same bits.
 
+use std::ops::Range;
+
 use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Short, Sieve, long_hash, short_hash};
 
 /// Positions per word of bits.
@@ -51,20 +53,19 @@ pub fn is_gap(byte: u8) -> bool {
     byte < 32 && GAPS >> byte & 1 != 0
 }
 
-/// The bits of one stretch of a chunk.
-#[derive(Default)]
+/// The bits of one stretch of a chunk, for each of its words.
 pub struct Bits {
-    /// Windows that the sieve's filters know.
-    pub samples: Words,
+    /// 8-byte windows that the sieve knows, a bit for each of the eight.
+    pub long: [u8; BLOCK_WORDS],
+    /// 4-byte windows that it knows, a bit for each position. Left as it is if there are no short needles.
+    pub short: [u64; BLOCK_WORDS],
     /// Bytes that are or begin a gap.
-    pub gaps: Words,
+    pub gaps: [u64; BLOCK_WORDS],
 }
 
-pub struct Words(pub [u64; BLOCK_WORDS]);
-
-impl Default for Words {
+impl Default for Bits {
     fn default() -> Self {
-        Self([0; BLOCK_WORDS])
+        Self { long: [0; BLOCK_WORDS], short: [0; BLOCK_WORDS], gaps: [0; BLOCK_WORDS] }
     }
 }
 
@@ -76,68 +77,56 @@ impl Bits {
         let behind = &chunk[start..chunk.len().min(start + BLOCK_BYTES + BEHIND_BYTES)];
         let words = text.len().div_ceil(WORD_BYTES);
         let whole = behind.len().saturating_sub(BEHIND_BYTES) / WORD_BYTES;
-        scan(simd, sieve, behind, &mut self.samples.0[..whole], &mut self.gaps.0[..whole]);
+        self.scan(simd, sieve, behind, 0..whole);
         for word in whole..words {
             let rest = &text[word * WORD_BYTES..];
             let mut padded = [b'.'; WORD_BYTES + BEHIND_BYTES];
             let length = rest.len().min(padded.len());
             padded[..length].copy_from_slice(&rest[..length]);
-            scan(simd, sieve, &padded, &mut self.samples.0[word..=word], &mut self.gaps.0[word..=word]);
+            self.scan(simd, sieve, &padded, word..word + 1);
         }
         words
     }
-}
 
-/// Looks up windows of long needles, a multiple of eight of them: the bits of `hits` are eight apart, one for each window.
-pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u64]) {
-    match simd {
-        #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 => crate::avx2::look_up(filter, windows, hits),
-        _ => {
-            for (eight, hit) in windows.chunks_exact(8).zip(hits) {
-                for (i, &window) in eight.iter().enumerate() {
-                    *hit |= u64::from(filter.has(long_hash(window))) << (i * LONG_BYTES);
+    /// Fills in `words` from `text`, which is `BEHIND_BYTES` longer than they cover.
+    fn scan(&mut self, simd: Simd, sieve: &Sieve, text: &[u8], words: Range<usize>) {
+        let (long, short, gaps) = (&mut self.long[words.clone()], &mut self.short[words.clone()], &mut self.gaps[words]);
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => crate::avx2::scan(sieve, text, long, short, gaps),
+            _ => {
+                gaps_of(text, gaps);
+                if let Some(filter) = &sieve.long {
+                    long_samples(filter, text, long);
+                }
+                if let Some(filter) = &sieve.short {
+                    short_samples(filter, text, short);
                 }
             }
         }
     }
 }
 
-/// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
-fn scan(simd: Simd, sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
+/// Looks up windows of long needles, eight for each byte of `hits`, which gets a bit for each.
+pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u8]) {
     match simd {
-        Simd::Scalar => scalar(sieve, text, samples, gaps),
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 => crate::avx2::scan(sieve, text, samples, gaps),
-        #[cfg(not(target_arch = "x86_64"))]
-        Simd::Avx2 => scalar(sieve, text, samples, gaps),
-    }
-}
-
-/// Fills words from `text`, which is `BEHIND_BYTES` longer than the words cover.
-fn scalar(sieve: &Sieve, text: &[u8], samples: &mut [u64], gaps: &mut [u64]) {
-    gaps_of(text, gaps);
-    samples.fill(0);
-    if let Some(filter) = &sieve.long {
-        long_samples(filter, text, samples);
-    }
-    if let Some(filter) = &sieve.short {
-        short_samples(filter, text, samples);
-    }
-}
-
-/// Adds the samples of long needles.
-fn long_samples(filter: &Filter, text: &[u8], samples: &mut [u64]) {
-    for (index, sample) in samples.iter_mut().enumerate() {
-        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES];
-        for (i, window) in bytes.chunks_exact(LONG_BYTES).enumerate() {
-            let window = u64::from_le_bytes(window.try_into().expect("8 bytes"));
-            *sample |= u64::from(filter.has(long_hash(window))) << (i * LONG_BYTES);
+        Simd::Avx2 => crate::avx2::look_up(filter, windows, hits),
+        _ => {
+            for (eight, hits) in windows.chunks_exact(8).zip(hits) {
+                *hits = eight.iter().rev().fold(0, |hits, &window| hits << 1 | u8::from(filter.has(long_hash(window))));
+            }
         }
     }
 }
 
-/// Adds the samples of short needles.
+fn long_samples(filter: &Filter, text: &[u8], samples: &mut [u8]) {
+    for (sample, bytes) in samples.iter_mut().zip(text.chunks_exact(WORD_BYTES)) {
+        let has = |window: &[u8]| filter.has(long_hash(u64::from_le_bytes(window.try_into().expect("8 bytes"))));
+        *sample = bytes.rchunks_exact(LONG_BYTES).fold(0, |hits, window| hits << 1 | u8::from(has(window)));
+    }
+}
+
 fn short_samples(short: &Short, text: &[u8], samples: &mut [u64]) {
     match short.stride {
         1 => short_samples_by::<1>(&short.filter, text, samples),
@@ -149,6 +138,7 @@ fn short_samples(short: &Short, text: &[u8], samples: &mut [u64]) {
 fn short_samples_by<const STRIDE: usize>(filter: &Filter, text: &[u8], samples: &mut [u64]) {
     for (index, sample) in samples.iter_mut().enumerate() {
         let bytes = &text[index * WORD_BYTES..][..WORD_BYTES + BEHIND_BYTES];
+        *sample = 0;
         for at in (0..WORD_BYTES).step_by(STRIDE) {
             let window = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             *sample |= u64::from(filter.has(short_hash(window))) << at;

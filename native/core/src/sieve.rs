@@ -163,12 +163,6 @@ impl Sieve {
         self.buffers().map(SecretBuf::locked_bytes).sum()
     }
 
-    /// Whether some needle may have this window among its first 8.
-    #[inline(always)]
-    pub fn knows_long(&self, window: u64) -> bool {
-        self.long.as_ref().is_some_and(|filter| filter.has(long_hash(window))) && self.checked(window)
-    }
-
     /// Whether some short needle may begin with these bytes, or have them at one of its first offsets.
     #[inline(always)]
     pub fn knows_short(&self, window: u64) -> bool {
@@ -176,8 +170,9 @@ impl Sieve {
         self.short.as_ref().is_some_and(|short| short.filter.has(short_hash(word))) && (self.checked(window) || self.checked(short_key(word)))
     }
 
-    #[inline(never)]
-    fn checked(&self, key: u64) -> bool {
+    /// The second look-up, for 8-byte windows that a filter knows.
+    #[inline]
+    pub fn checked(&self, key: u64) -> bool {
         let index = check_hash(key) >> self.check_shift;
         self.check[(index >> 5) as usize] >> (index & 31) & 1 != 0
     }
