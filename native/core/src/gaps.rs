@@ -17,13 +17,14 @@ pub fn is_newline(byte: u8) -> bool {
 #[inline]
 pub fn gap_end(chunk: &[u8], mut at: usize) -> Result<usize, usize> {
     while let Some(&byte) = chunk.get(at) {
-        if is_newline(byte) {
-            at += 1;
-        } else if byte == 0x1b {
-            at = sequence_end(chunk, at)?;
-        } else {
-            return if byte == 0x08 { Err(at + 1) } else { Ok(at) };
+        if !is_gap(byte) {
+            return Ok(at);
         }
+        at = match byte {
+            0x1b => sequence_end(chunk, at)?,
+            0x08 => return Err(at + 1),
+            _ => at + 1,
+        };
     }
     Err(at)
 }
