@@ -14,8 +14,16 @@ pub fn is_newline(byte: u8) -> bool {
 }
 
 /// Where text goes on after the gap at `at`. An error says up to where it must be left to the lanes instead: behind a backspace, or to the end of the chunk.
-#[inline]
-pub fn gap_end(chunk: &[u8], mut at: usize) -> Result<usize, usize> {
+#[inline(always)]
+pub fn gap_end(chunk: &[u8], at: usize) -> Result<usize, usize> {
+    match short_csi_end(chunk, at) {
+        Some(end) if chunk.get(end).is_some_and(|&byte| !is_gap(byte)) => Ok(end),
+        Some(end) => any_gap_end(chunk, end),
+        None => any_gap_end(chunk, at),
+    }
+}
+
+fn any_gap_end(chunk: &[u8], mut at: usize) -> Result<usize, usize> {
     while let Some(&byte) = chunk.get(at) {
         if !is_gap(byte) {
             return Ok(at);
@@ -29,6 +37,19 @@ pub fn gap_end(chunk: &[u8], mut at: usize) -> Result<usize, usize> {
     Err(at)
 }
 
+/// End of a CSI sequence of at most 8 bytes: most of all sequences.
+#[inline(always)]
+fn short_csi_end(chunk: &[u8], at: usize) -> Option<usize> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const START: u64 = u16::from_le_bytes(*b"\x1b[") as u64;
+    let eight = u64::from_le_bytes(chunk.get(at..at + 8)?.try_into().expect("8 bytes"));
+    // The first byte behind the start that is 0x40 or more; all between must be 0x20 or more.
+    let length = ((eight | eight >> 1) & (EACH << 6) & !0xffff).trailing_zeros() / 8;
+    let parameters = ((1 << (8 * (length & 7))) - 1) & !0xffff & (EACH << 5);
+    let fits = eight & 0xffff == START && length < 8 && eight & parameters == parameters && (eight >> (8 * (length & 7))) as u8 <= 0x7e;
+    fits.then(|| at + length as usize + 1)
+}
+
 /// End of the control sequence at `at`. An error is the end of the chunk.
 #[inline]
 fn sequence_end(chunk: &[u8], at: usize) -> Result<usize, usize> {
@@ -39,22 +60,8 @@ fn sequence_end(chunk: &[u8], at: usize) -> Result<usize, usize> {
     }
 }
 
-/// End of a CSI sequence whose parameters start at `at`: nearly all sequences. Its last byte belongs to it, one that does not fit does not.
-#[inline]
+/// End of a CSI sequence whose parameters start at `at`. Its last byte belongs to it, one that does not fit does not.
 fn csi_end(chunk: &[u8], at: usize) -> Result<usize, usize> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    if let Some(eight) = chunk.get(at..at + 8) {
-        let eight = u64::from_le_bytes(eight.try_into().expect("8 bytes"));
-        // The first byte that is 0x40 or more; all before must be 0x20 or more.
-        let length = ((eight | eight >> 1) & (EACH << 6)).trailing_zeros() / 8;
-        if length < 8 {
-            let parameters = (1 << (8 * length)) - 1;
-            let last = (eight >> (8 * length)) as u8;
-            if eight & (EACH << 5) & parameters == (EACH << 5) & parameters && last < 0x7f {
-                return Ok(at + length as usize + 1);
-            }
-        }
-    }
     let length = chunk.get(at..).and_then(|rest| rest.iter().position(|byte| !(0x20..=0x3f).contains(byte))).ok_or(chunk.len())?;
     Ok(at + length + usize::from((0x40..=0x7e).contains(&chunk[at + length])))
 }
