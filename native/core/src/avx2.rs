@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
-use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Short, Sieve, mix};
+use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, mix};
 
 pub fn available() -> bool {
     is_x86_feature_detected!("avx2")
@@ -19,12 +19,13 @@ pub fn scan(sieve: &Sieve, text: &[u8], long: &mut [u8], short: &mut [u64], gaps
         if let Some(filter) = &sieve.long {
             long_samples(&Table::new(filter), text, long);
         }
-        if let Some(Short { filter, stride }) = &sieve.short {
+        if let Some(Short { filter, stride, width }) = &sieve.short {
             let table = Table::new(filter);
-            match stride {
-                1 => short_samples::<1>(&table, text, short),
-                2 => short_samples::<2>(&table, text, short),
-                _ => short_samples::<4>(&table, text, short),
+            match (stride, width) {
+                (1, _) => short_samples::<1, false>(&table, text, short),
+                (2, _) => short_samples::<2, false>(&table, text, short),
+                (_, 4) => short_samples::<4, false>(&table, text, short),
+                _ => short_samples::<4, true>(&table, text, short),
             }
         }
     }
@@ -92,23 +93,35 @@ fn long_samples(table: &Table, text: &[u8], samples: &mut [u8]) {
     }
 }
 
+/// Windows of 4 bytes, or, if `WIDE`, of 5.
 #[target_feature(enable = "avx2")]
-fn short_samples<const STRIDE: usize>(table: &Table, text: &[u8], samples: &mut [u64]) {
-    let mix = _mm256_set1_epi32(mix()[0].cast_signed());
+fn short_samples<const STRIDE: usize, const WIDE: bool>(table: &Table, text: &[u8], samples: &mut [u64]) {
+    const LOW_BYTES: usize = 4;
+    let [low_mix, high_mix] = mix().map(|mix| _mm256_set1_epi32(mix.cast_signed()));
     for (index, sample) in samples.iter_mut().enumerate() {
         *sample = 0;
-        for phase in (0..SHORT_BYTES).step_by(STRIDE) {
+        for phase in (0..LOW_BYTES).step_by(STRIDE) {
             for half in [0, 32] {
-                let windows = load(text, index * WORD_BYTES + half + phase);
-                let product = _mm256_mullo_epi32(windows, mix);
-                let mut hits = table.look_up(_mm256_xor_si256(product, _mm256_srli_epi32::<15>(product)));
-                while hits != 0 {
-                    *sample |= 1 << (half + phase + SHORT_BYTES * hits.trailing_zeros() as usize);
-                    hits &= hits - 1;
+                let at = index * WORD_BYTES + half + phase;
+                let mut product = _mm256_mullo_epi32(load(text, at), low_mix);
+                if WIDE {
+                    let fifth = _mm256_and_si256(load(text, at + LOW_BYTES), _mm256_set1_epi32(0xff));
+                    product = _mm256_add_epi32(product, _mm256_mullo_epi32(fifth, high_mix));
                 }
+                let hits = table.look_up(_mm256_xor_si256(product, _mm256_srli_epi32::<15>(product)));
+                *sample |= spread(hits) << (half + phase);
             }
         }
     }
+}
+
+/// Bit i of eight to bit 4 i.
+#[inline(always)]
+fn spread(bits: u32) -> u64 {
+    let mut bits = u64::from(bits);
+    bits = (bits | bits << 12) & 0x000f_000f;
+    bits = (bits | bits << 6) & 0x0303_0303;
+    (bits | bits << 3) & 0x1111_1111
 }
 
 #[target_feature(enable = "avx2")]

@@ -7,7 +7,7 @@
 
 use crate::gaps::{BACK_BYTES, FREE_BYTES, Joined, gap_end, is_newline, is_text};
 use crate::kernel::{self, BLOCK_BYTES, Bits, Simd, WORD_BYTES, is_gap};
-use crate::sieve::{LONG_BYTES, MAX_STRETCH, SHORT_BYTES, Short, Sieve};
+use crate::sieve::{LONG_BYTES, MAX_STRETCH, Short, Sieve};
 
 /// Gaps that lie close together, as one. Positions in the chunk.
 #[derive(Clone, Copy)]
@@ -151,10 +151,10 @@ impl Block {
             }
             suspects.retain(|offset| long_at(chunk, *start + offset).is_some_and(|window| sieve.checked(window)));
         }
-        if sieve.short.is_some() {
+        if let Some(short) = &sieve.short {
             let long = suspects.count;
             for (word, &bits) in bits.short[..words].iter().enumerate() {
-                suspects.add_some(word * WORD_BYTES, bits, |offset| is_short_suspect(sieve, chunk, *start + offset));
+                suspects.add_some(word * WORD_BYTES, bits, |offset| is_short_suspect(sieve, short, chunk, *start + offset));
             }
             if long > 0 {
                 suspects.sort();
@@ -214,8 +214,8 @@ impl Block {
             self.windows.extend_from_slice(&[joined(LONG_BYTES - 1), behind]);
             self.owners.extend_from_slice(&[self.gaps.len() as u32; 2]);
         }
-        if let Some(Short { stride, .. }) = sieve.short {
-            gap.loud = (1..SHORT_BYTES).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
+        if let Some(Short { stride, width, .. }) = sieve.short {
+            gap.loud = (1..width).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
         }
         self.add(gap);
     }
@@ -283,11 +283,11 @@ fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Whether a match of a short needle may begin with the sampled window at `at`.
-fn is_short_suspect(sieve: &Sieve, chunk: &[u8], at: usize) -> bool {
-    let Some(behind) = chunk.get(at..=at + LONG_BYTES) else { return chunk.len() >= at + SHORT_BYTES };
+fn is_short_suspect(sieve: &Sieve, short: &Short, chunk: &[u8], at: usize) -> bool {
+    let Some(behind) = chunk.get(at..=at + LONG_BYTES) else { return chunk.len() >= at + short.width };
     let window = u64::from_le_bytes(behind[..LONG_BYTES].try_into().expect("8 bytes"));
-    // A gap behind the 4 bytes that are sampled, or a byte that a backspace takes back, makes more of them say nothing.
-    sieve.knows_short(window) || behind[SHORT_BYTES..].iter().any(|&byte| is_gap(byte))
+    // A gap behind the bytes that are sampled, or a byte that a backspace takes back, makes more of them say nothing.
+    sieve.knows_short(window) || behind[short.width..].iter().any(|&byte| is_gap(byte))
 }
 
 /// A list of positions in a stretch, in order.

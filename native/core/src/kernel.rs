@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use crate::sieve::{Filter, LONG_BYTES, SHORT_BYTES, Short, Sieve, long_hash, short_hash};
+use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, long_hash, short_hash};
 
 /// Positions per word of bits.
 pub const WORD_BYTES: usize = 64;
 /// Bytes behind a word that its last windows reach into.
-pub const BEHIND_BYTES: usize = SHORT_BYTES - 1;
+pub const BEHIND_BYTES: usize = 4;
 pub const BLOCK_WORDS: usize = 64;
 pub const BLOCK_BYTES: usize = WORD_BYTES * BLOCK_WORDS;
 
@@ -128,20 +128,13 @@ fn long_samples(filter: &Filter, text: &[u8], samples: &mut [u8]) {
 }
 
 fn short_samples(short: &Short, text: &[u8], samples: &mut [u64]) {
-    match short.stride {
-        1 => short_samples_by::<1>(&short.filter, text, samples),
-        2 => short_samples_by::<2>(&short.filter, text, samples),
-        _ => short_samples_by::<4>(&short.filter, text, samples),
-    }
-}
-
-fn short_samples_by<const STRIDE: usize>(filter: &Filter, text: &[u8], samples: &mut [u64]) {
     for (index, sample) in samples.iter_mut().enumerate() {
         let bytes = &text[index * WORD_BYTES..][..WORD_BYTES + BEHIND_BYTES];
         *sample = 0;
-        for at in (0..WORD_BYTES).step_by(STRIDE) {
-            let window = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            *sample |= u64::from(filter.has(short_hash(window))) << at;
+        for at in (0..WORD_BYTES).step_by(short.stride) {
+            let low = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let window = short.of(u64::from(low) | u64::from(bytes[at + 4]) << 32);
+            *sample |= u64::from(short.filter.has(short_hash(window))) << at;
         }
     }
 }

@@ -2,16 +2,14 @@
 //!
 //! A needle's *stretch* is its first `stride + width - 1` bytes. Wherever a stretch lies unbroken, one whole window of `width` bytes at a multiple
 //! of `stride` lies in it. So the log is *sampled*: one window every `stride` bytes is looked up among all windows of all stretches
-//! (those that begin at the first `stride` offsets of a needle). Needles of 15 bytes and more are sampled by 8 bytes every 8; shorter ones by 4 bytes
-//! every 4, 2 or 1. Worked example and proof: native/README.md; the pass over a chunk: search.rs.
+//! (those that begin at the first `stride` offsets of a needle). Needles of 15 bytes and more are sampled by 8 bytes every 8; shorter ones, as
+//! the shortest of them demands, by 5 bytes every 4, or 4 bytes every 4, 2 or 1. Worked example and proof: native/README.md; the pass over a chunk: search.rs.
 
 use crate::secret_buf::SecretBuf;
 
 /// Longest stretch, of long needles: 8 + 8 - 1.
 pub const MAX_STRETCH: usize = 15;
 pub const LONG_BYTES: usize = 8;
-pub const SHORT_BYTES: usize = 4;
-
 const MIX: [u32; 2] = [0x9e37_79b1, 0x85eb_ca77];
 const CHECK_MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -21,14 +19,14 @@ pub fn long_hash(window: u64) -> u32 {
     (window as u32).wrapping_mul(MIX[0]).wrapping_add(((window >> 32) as u32).wrapping_mul(MIX[1]))
 }
 
-/// Hash of a 4-byte window, little-endian.
+/// Hash of a window of fewer bytes, the others being 0.
 #[inline(always)]
-pub fn short_hash(window: u32) -> u32 {
-    let hash = window.wrapping_mul(MIX[0]);
+pub fn short_hash(window: u64) -> u32 {
+    let hash = long_hash(window);
     hash ^ hash >> 15
 }
 
-/// The multipliers of `long_hash`, the first of which is that of `short_hash` too.
+/// The multipliers of the hashes: of the low half of a window, and of the high one.
 pub fn mix() -> [u32; 2] {
     MIX
 }
@@ -74,86 +72,114 @@ pub struct Short {
     pub filter: Filter,
     /// 1, 2 or 4.
     pub stride: usize,
+    /// 4 or 5.
+    pub width: usize,
+}
+
+impl Short {
+    /// Stride and width for the shortest needle.
+    fn shape(shortest: usize) -> (usize, usize) {
+        match shortest {
+            ..5 => (1, 4),
+            5..7 => (2, 4),
+            7 => (4, 4),
+            _ => (4, 5),
+        }
+    }
+
+    /// The bytes that count of an 8-byte window.
+    #[inline(always)]
+    pub fn of(&self, window: u64) -> u64 {
+        window & !(!0 << (8 * self.width))
+    }
 }
 
 pub struct Sieve {
     /// 8-byte windows of needles of 15 bytes and more, sampled every 8 bytes.
     pub long: Option<Filter>,
-    /// 4-byte windows of all others.
+    /// Shorter windows of all others.
     pub short: Option<Short>,
-    /// All 8-byte windows by another hash; where a short needle has less than 8 bytes left, its 4-byte window.
-    check: SecretBuf<u32>,
-    check_shift: u32,
+    /// All 8-byte windows by another hash; where a short needle has less than 8 bytes left, its shorter window.
+    check: Filter,
 }
 
-fn check_hash(window: u64) -> u64 {
-    (window ^ window >> 29).wrapping_mul(CHECK_MIX)
+fn check_hash(window: u64) -> u32 {
+    ((window ^ window >> 29).wrapping_mul(CHECK_MIX) >> 32) as u32
 }
 
-/// A 4-byte window as a key of the check table that no 8-byte window of text hashes like by design.
-fn short_key(window: u32) -> u64 {
-    u64::from(window) ^ 0xa5a5_5a5a_c3c3_3c3c
+/// A short window as a key of the check table that no 8-byte window of text hashes like by design.
+fn short_key(window: u64) -> u64 {
+    window ^ 0xa5a5_5a5a_c3c3_3c3c
 }
 
-fn word_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+/// Up to eight bytes from `at`, the missing ones 0.
+fn window_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].iter().take(LONG_BYTES).rev().fold(0, |window, &byte| window << 8 | u64::from(byte))
 }
 
-fn distinct<T: Ord>(mut windows: Vec<T>) -> Vec<T> {
-    windows.sort_unstable();
-    windows.dedup();
-    windows
+/// Windows sorted, each once: they are parts of secrets, so their memory is wiped.
+struct Windows {
+    sorted: SecretBuf<u64>,
+    count: usize,
+}
+
+impl Windows {
+    fn new(most: usize, windows: impl Iterator<Item = u64>) -> Self {
+        let mut sorted = SecretBuf::zeroed(most);
+        let mut count = 0;
+        for window in windows {
+            sorted[count] = window;
+            count += 1;
+        }
+        let filled: &mut [u64] = &mut sorted[..count];
+        filled.sort_unstable();
+        let mut distinct = 0;
+        for index in 0..count {
+            if distinct == 0 || filled[index] != filled[distinct - 1] {
+                filled[distinct] = filled[index];
+                distinct += 1;
+            }
+        }
+        Self { sorted, count: distinct }
+    }
+
+    fn all(&self) -> impl Iterator<Item = u64> {
+        self.sorted[..self.count].iter().copied()
+    }
+
+    fn filter(&self, hash: impl Fn(u64) -> u32) -> Option<Filter> {
+        let mut filter = Filter::new(self.count);
+        self.all().for_each(|window| filter.insert(hash(window)));
+        (self.count > 0).then_some(filter)
+    }
 }
 
 impl Sieve {
     /// None if a needle holds a line end in its first 15 bytes: such a match may be broken in ways that the search does not cover.
     pub fn new<'a>(needles: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let (long, short): (Vec<&[u8]>, Vec<&[u8]>) = needles.partition(|needle| needle.len() >= MAX_STRETCH);
-        let stride = match short.iter().map(|needle| needle.len()).min() {
-            Some(..5) => 1,
-            Some(5..7) => 2,
-            _ => 4,
-        };
         let starts = long.iter().chain(&short).map(|needle| &needle[..needle.len().min(MAX_STRETCH)]);
         if starts.flatten().any(|&byte| byte == b'\n' || byte == b'\r') {
             return None;
         }
-        let long_windows = |needle: &&[u8]| {
-            (0..LONG_BYTES).map(|at| u64::from_le_bytes(needle[at..at + LONG_BYTES].try_into().expect("8 bytes"))).collect::<Vec<_>>()
-        };
-        let keys = |needle: &&[u8]| {
-            let key = |at: usize| {
-                needle
-                    .get(at..at + LONG_BYTES)
-                    .map_or_else(|| short_key(word_at(needle, at)), |window| u64::from_le_bytes(window.try_into().expect("8 bytes")))
-            };
-            (0..stride).map(key).collect::<Vec<_>>()
-        };
-        let windows = distinct(long.iter().flat_map(long_windows).collect());
-        let words = distinct(short.iter().flat_map(|needle| (0..stride).map(|at| word_at(needle, at))).collect());
-        let keys = distinct(short.iter().flat_map(keys).chain(windows.iter().copied()).collect());
-        let filter = |hashes: &mut dyn ExactSizeIterator<Item = u32>| {
-            let mut filter = Filter::new(hashes.len());
-            hashes.for_each(|hash| filter.insert(hash));
-            filter
-        };
-        let bits = (keys.len() * 16).next_power_of_two().trailing_zeros().clamp(13, 25);
-        let mut sieve = Self {
-            long: (!long.is_empty()).then(|| filter(&mut windows.iter().map(|&window| long_hash(window)))),
-            short: (!short.is_empty()).then(|| Short { filter: filter(&mut words.iter().map(|&word| short_hash(word))), stride }),
-            check: SecretBuf::zeroed(1 << (bits - 5)),
-            check_shift: 64 - bits,
-        };
-        for key in keys {
-            let index = check_hash(key) >> sieve.check_shift;
-            sieve.check[(index >> 5) as usize] |= 1 << (index & 31);
-        }
-        Some(sieve)
+        let (stride, width) = Short::shape(short.iter().map(|needle| needle.len()).min().unwrap_or(MAX_STRETCH));
+        let narrow = |window: u64| window & !(!0 << (8 * width));
+        let key =
+            |needle: &[u8], at: usize| if needle.len() >= at + LONG_BYTES { window_at(needle, at) } else { short_key(narrow(window_at(needle, at))) };
+        let (many, few) = (long.len() * LONG_BYTES, short.len() * stride);
+        let longs = Windows::new(many, long.iter().flat_map(|needle| (0..LONG_BYTES).map(|at| window_at(needle, at))));
+        let shorts = Windows::new(few, short.iter().flat_map(|needle| (0..stride).map(move |at| narrow(window_at(needle, at)))));
+        let keys = Windows::new(longs.count + few, longs.all().chain(short.iter().flat_map(|needle| (0..stride).map(move |at| key(needle, at)))));
+        Some(Self {
+            check: keys.filter(check_hash)?,
+            long: longs.filter(long_hash),
+            short: shorts.filter(short_hash).map(|filter| Short { filter, stride, width }),
+        })
     }
 
     fn buffers(&self) -> impl Iterator<Item = &SecretBuf<u32>> {
         let filters = self.long.iter().chain(self.short.iter().map(|short| &short.filter));
-        filters.map(|filter| &filter.words).chain([&self.check])
+        filters.chain([&self.check]).map(|filter| &filter.words)
     }
 
     pub fn bytes(&self) -> usize {
@@ -167,14 +193,15 @@ impl Sieve {
     /// Whether some short needle may begin with these bytes, or have them at one of its first offsets.
     #[inline(always)]
     pub fn knows_short(&self, window: u64) -> bool {
-        let word = window as u32;
-        self.short.as_ref().is_some_and(|short| short.filter.has(short_hash(word))) && (self.checked(window) || self.checked(short_key(word)))
+        self.short.as_ref().is_some_and(|short| {
+            let narrow = short.of(window);
+            short.filter.has(short_hash(narrow)) && (self.checked(window) || self.checked(short_key(narrow)))
+        })
     }
 
     /// The second look-up, for 8-byte windows that a filter knows.
     #[inline]
     pub fn checked(&self, key: u64) -> bool {
-        let index = check_hash(key) >> self.check_shift;
-        self.check[(index >> 5) as usize] >> (index & 31) & 1 != 0
+        self.check.has(check_hash(key))
     }
 }
