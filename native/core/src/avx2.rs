@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
+use crate::lane::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, mix};
 
 pub fn available() -> bool {
@@ -39,6 +40,56 @@ pub fn look_up(filter: &Filter, windows: &[u64], hits: &mut [u8]) {
         let text = std::slice::from_raw_parts(windows.as_ptr().cast::<u8>(), size_of_val(windows));
         long_samples(&Table::new(filter), text, hits);
     }
+}
+
+/// For each mask of eight bytes the order that moves those that are not in it to the front, and how many those are.
+static DENSE: [([u8; 8], u8); 256] = {
+    let mut table = [([0; 8], 0); 256];
+    let mut mask = 0;
+    while mask < 256 {
+        let mut byte = 0;
+        while byte < 8 {
+            if mask >> byte & 1 == 0 {
+                table[mask].0[table[mask].1 as usize] = byte;
+                table[mask].1 += 1;
+            }
+            byte += 1;
+        }
+        mask += 1;
+    }
+    table
+};
+
+/// Appends `text` without whitespace to `dense`.
+pub fn despace(text: &[u8], dense: &mut Vec<u8>) {
+    assert!(available());
+    let start = dense.len();
+    dense.resize(start + text.len() + 8, 0);
+    // SAFETY: AVX2 is there.
+    let length = unsafe { despace_into(text, &mut dense[start..]) };
+    dense.truncate(start + length);
+}
+
+/// `dense` is 8 bytes longer than `text`.
+#[target_feature(enable = "avx2")]
+fn despace_into(text: &[u8], dense: &mut [u8]) -> usize {
+    let mut length = 0;
+    let mut eights = text.chunks_exact(8);
+    for eight in &mut eights {
+        let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(eight.try_into().expect("8 bytes")));
+        let controls = _mm_sub_epi8(bytes, _mm_set1_epi8(0x09));
+        let blank =
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(b' ' as i8)), _mm_cmpeq_epi8(_mm_min_epu8(controls, _mm_set1_epi8(4)), controls));
+        let (order, count) = DENSE[_mm_movemask_epi8(blank) as usize & 0xff];
+        let packed = _mm_shuffle_epi8(bytes, _mm_cvtsi64_si128(i64::from_le_bytes(order)));
+        dense[length..length + 8].copy_from_slice(&_mm_cvtsi128_si64(packed).to_le_bytes());
+        length += usize::from(count);
+    }
+    for &byte in eights.remainder() {
+        dense[length] = byte;
+        length += usize::from(!is_blank(byte));
+    }
+    length
 }
 
 /// A filter whose words are as many as its shift can name.

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::lane::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, long_hash, short_hash};
 
 /// Positions per word of bits.
@@ -116,6 +117,23 @@ pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u8]) {
             for (eight, hits) in windows.chunks_exact(8).zip(hits) {
                 *hits = eight.iter().rev().fold(0, |hits, &window| hits << 1 | u8::from(filter.has(long_hash(window))));
             }
+        }
+    }
+}
+
+/// Appends `text` without whitespace to `dense`.
+pub fn despace(simd: Simd, text: &[u8], dense: &mut Vec<u8>) {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => crate::avx2::despace(text, dense),
+        _ => {
+            let mut length = dense.len();
+            dense.resize(length + text.len(), 0);
+            for &byte in text {
+                dense[length] = byte;
+                length += usize::from(!is_blank(byte));
+            }
+            dense.truncate(length);
         }
     }
 }

@@ -106,6 +106,11 @@ impl Lane {
         self.gap_end
     }
 
+    /// Whether nothing is under way in the spaced lane, not even if a backspace comes.
+    pub fn is_quiet(&self) -> bool {
+        self.state.depth == 0 && self.prev.depth == 0 && self.seen == 0
+    }
+
     /// Goes on at `offset` with an attached lane, as if nothing were before.
     pub fn restart(&mut self, offset: u64) {
         self.gap_end = offset;

@@ -5,6 +5,7 @@ mod automaton;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod block;
+mod dense;
 mod gaps;
 mod grams;
 mod kernel;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::block::Block;
+use crate::dense::Dense;
 use crate::lane::{Lane, LaneKind, Shared};
 use crate::projection::{Kind, Parser, Token, tokenize};
 use crate::raw::RawLane;
@@ -70,13 +71,38 @@ impl Scanner {
     }
 
     /// Scans the next bytes, which start at offset `base`.
-    pub fn scan(&mut self, rows: &mut Rows, max_gap_bytes: u64, chunk: &[u8], base: u64, block: &mut Block) {
+    pub fn scan(&mut self, rows: &mut Rows, max_gap_bytes: u64, chunk: &[u8], base: u64, block: &mut Block, dense: &mut Dense) {
         if self.set.main.is_some() {
             self.scan_main(rows, max_gap_bytes, chunk, base, block);
         }
-        if let Some(automaton) = &self.set.spaced {
+        if self.set.spaced.is_some() {
+            self.scan_spaced(rows, max_gap_bytes, chunk, base, dense);
+        }
+    }
+
+    fn scan_spaced(&mut self, rows: &mut Rows, max_gap_bytes: u64, chunk: &[u8], base: u64, dense: &mut Dense) {
+        let set = self.set.clone();
+        let Some(automaton) = &set.spaced else { return };
+        let (mut at, mut until, mut step) = (0, 0, FIRST_STEP_BYTES);
+        while at < chunk.len() {
+            if let Some(sieve) = &set.dense
+                && at >= until
+                && self.spaced_place.parser == Parser::Ground
+                && self.spaced.is_quiet()
+            {
+                let stop = dense.next(sieve, chunk, at);
+                // Where stops are close, looking for the next one costs more than the lane: it goes further each time.
+                step = if stop.from > at + LAST_STEP_BYTES { FIRST_STEP_BYTES } else { (step * 2).min(4 * LAST_STEP_BYTES) };
+                if stop.from > at {
+                    self.spaced_place = Place::new(Parser::Ground);
+                    at = stop.from;
+                }
+                until = stop.until.max(at + step);
+            }
+            let end = if set.dense.is_none() { chunk.len() } else { until.max(at + FIRST_STEP_BYTES).min(chunk.len()) };
             let lane = &mut self.spaced;
-            self.spaced_place.walk(chunk, 0, chunk.len(), base, |run| run.feed(&mut Shared { automaton, rows, max_gap_bytes }, lane, None, false));
+            self.spaced_place.walk(chunk, at, end, base, |run| run.feed(&mut Shared { automaton, rows, max_gap_bytes }, lane, None, false));
+            at = end;
         }
     }
 

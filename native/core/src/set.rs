@@ -1,6 +1,7 @@
 //! A set of needles: checked, and built into one or two automata. Immutable; streams share it.
 
 use crate::automaton::Automaton;
+use crate::dense::DenseSieve;
 use crate::secret_buf::SecretBuf;
 use crate::sieve::Sieve;
 
@@ -49,6 +50,8 @@ pub struct NeedleSet {
     pub(crate) spaced: Option<Automaton>,
     /// Of the main automaton's needles.
     pub(crate) sieve: Option<Sieve>,
+    /// Of the spaced ones.
+    pub(crate) dense: Option<DenseSieve>,
     needles: usize,
     needle_bytes: usize,
 }
@@ -62,7 +65,8 @@ impl NeedleSet {
         let build = |order: &[u32]| (!order.is_empty()).then(|| Automaton::new(&needle, bytes, flags, order));
         let slice = |&id: &u32| &bytes[offsets[id as usize] as usize..offsets[id as usize + 1] as usize];
         let sieve = Sieve::new(main.iter().map(slice));
-        Ok(Self { main: build(&main), spaced: build(&spaced), sieve, needles: flags.len(), needle_bytes: bytes.len() })
+        let dense = DenseSieve::new(spaced.iter().map(slice));
+        Ok(Self { main: build(&main), spaced: build(&spaced), sieve, dense, needles: flags.len(), needle_bytes: bytes.len() })
     }
 
     pub fn needles(&self) -> usize {
@@ -77,12 +81,16 @@ impl NeedleSet {
         self.main.iter().chain(&self.spaced)
     }
 
+    fn filters(&self) -> impl Iterator<Item = &SecretBuf<u32>> {
+        self.sieve.iter().flat_map(Sieve::buffers).chain(self.dense.iter().flat_map(DenseSieve::buffers))
+    }
+
     pub fn memory_bytes(&self) -> usize {
-        self.automata().map(Automaton::bytes).sum::<usize>() + self.sieve.as_ref().map_or(0, Sieve::bytes)
+        self.automata().map(Automaton::bytes).sum::<usize>() + self.filters().map(SecretBuf::bytes).sum::<usize>()
     }
 
     pub fn locked_bytes(&self) -> usize {
-        self.automata().map(Automaton::locked_bytes).sum::<usize>() + self.sieve.as_ref().map_or(0, Sieve::locked_bytes)
+        self.automata().map(Automaton::locked_bytes).sum::<usize>() + self.filters().map(SecretBuf::locked_bytes).sum::<usize>()
     }
 }
 

@@ -61,6 +61,10 @@ impl Filter {
         self.words[index] & bits == bits
     }
 
+    pub fn buffer(&self) -> &SecretBuf<u32> {
+        &self.words
+    }
+
     /// Its words, and the shift that leaves the index of one in `hash << 5`.
     pub fn table(&self) -> (&[u32], u32) {
         (&self.words, self.shift)
@@ -103,7 +107,8 @@ pub struct Sieve {
     check: Filter,
 }
 
-fn check_hash(window: u64) -> u32 {
+/// Another hash of an 8-byte window.
+pub fn check_hash(window: u64) -> u32 {
     ((window ^ window >> 29).wrapping_mul(CHECK_MIX) >> 32) as u32
 }
 
@@ -113,18 +118,18 @@ fn short_key(window: u64) -> u64 {
 }
 
 /// Up to eight bytes from `at`, the missing ones 0.
-fn window_at(bytes: &[u8], at: usize) -> u64 {
+pub fn window_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].iter().take(LONG_BYTES).rev().fold(0, |window, &byte| window << 8 | u64::from(byte))
 }
 
 /// Windows sorted, each once: they are parts of secrets, so their memory is wiped.
-struct Windows {
+pub struct Windows {
     sorted: SecretBuf<u64>,
     count: usize,
 }
 
 impl Windows {
-    fn new(most: usize, windows: impl Iterator<Item = u64>) -> Self {
+    pub fn new(most: usize, windows: impl Iterator<Item = u64>) -> Self {
         let mut sorted = SecretBuf::zeroed(most);
         let mut count = 0;
         for window in windows {
@@ -147,7 +152,7 @@ impl Windows {
         self.sorted[..self.count].iter().copied()
     }
 
-    fn filter(&self, hash: impl Fn(u64) -> u32) -> Option<Filter> {
+    pub fn filter(&self, hash: impl Fn(u64) -> u32) -> Option<Filter> {
         let mut filter = Filter::new(self.count);
         self.all().for_each(|window| filter.insert(hash(window)));
         (self.count > 0).then_some(filter)
@@ -177,17 +182,9 @@ impl Sieve {
         })
     }
 
-    fn buffers(&self) -> impl Iterator<Item = &SecretBuf<u32>> {
+    pub fn buffers(&self) -> impl Iterator<Item = &SecretBuf<u32>> {
         let filters = self.long.iter().chain(self.short.iter().map(|short| &short.filter));
-        filters.chain([&self.check]).map(|filter| &filter.words)
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.buffers().map(SecretBuf::bytes).sum()
-    }
-
-    pub fn locked_bytes(&self) -> usize {
-        self.buffers().map(SecretBuf::locked_bytes).sum()
+        filters.chain([&self.check]).map(Filter::buffer)
     }
 
     /// Whether some short needle may begin with these bytes, or have them at one of its first offsets.

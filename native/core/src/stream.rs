@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::block::Block;
+use crate::dense::Dense;
 use crate::kernel::Simd;
 use crate::projection::{Parser, parser_after};
 use crate::rows::Rows;
@@ -27,6 +28,7 @@ pub struct Stream {
     total: u64,
     lines: u64,
     block: Box<Block>,
+    dense: Dense,
 }
 
 impl Stream {
@@ -35,14 +37,14 @@ impl Stream {
         let rows = Rows::new(sets.len());
         let parser = Parser::from_number(parser)?;
         let scanners = sets.into_iter().enumerate().map(|(index, set)| Scanner::new(set, index as u32, parser)).collect();
-        Some(Self { scanners, rows, parser, max_gap_bytes, total: 0, lines: 0, block: Box::new(Block::new(simd)) })
+        Some(Self { scanners, rows, parser, max_gap_bytes, total: 0, lines: 0, block: Box::new(Block::new(simd)), dense: Dense::new(simd) })
     }
 
     /// Scans the next bytes. Returns the number of rows.
     pub fn scan(&mut self, chunk: &[u8]) -> usize {
         self.rows.clear();
         for scanner in &mut self.scanners {
-            scanner.scan(&mut self.rows, self.max_gap_bytes, chunk, self.total, &mut self.block);
+            scanner.scan(&mut self.rows, self.max_gap_bytes, chunk, self.total, &mut self.block, &mut self.dense);
         }
         self.parser = parser_after(chunk, self.parser);
         self.total += chunk.len() as u64;
