@@ -29,6 +29,8 @@ pub enum Event {
 
 pub struct Block {
     simd: Simd,
+    /// Deleted bytes in one place from which on the lanes must see them: half of what an unfinished match may span, since two places may share it.
+    gap_bytes: usize,
     bits: Box<Bits>,
     /// The stretch.
     start: usize,
@@ -53,9 +55,10 @@ pub struct Block {
 }
 
 impl Block {
-    pub fn new(simd: Simd) -> Self {
+    pub fn new(simd: Simd, max_gap_bytes: u64) -> Self {
         Self {
             simd,
+            gap_bytes: usize::try_from(max_gap_bytes.div_ceil(2)).unwrap_or(usize::MAX),
             bits: Box::default(),
             start: 0,
             end: 0,
@@ -214,8 +217,9 @@ impl Block {
             self.windows.extend_from_slice(&[joined(LONG_BYTES - 1), behind]);
             self.owners.extend_from_slice(&[self.gaps.len() as u32; 2]);
         }
+        gap.loud = gap.end - gap.at >= self.gap_bytes;
         if let Some(Short { stride, width, .. }) = sieve.short {
-            gap.loud = (1..width).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
+            gap.loud |= (1..width).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
         }
         self.add(gap);
     }
@@ -224,20 +228,24 @@ impl Block {
     #[inline(never)]
     fn add_close(&mut self, sieve: &Sieve, chunk: &[u8], mut before: usize, mut at: usize, mut end: usize) {
         self.joined.begin(chunk, before, at);
+        let mut deleted = end - at;
         loop {
             let next = self.joined.add(chunk, end);
             let enough = next == end + MAX_STRETCH;
             if enough || self.joined.is_full() {
-                let loud = self.add_joined(sieve);
+                let loud = self.add_joined(sieve) || deleted >= self.gap_bytes;
                 self.add(Gap { before, at, end: if enough { end } else { next }, loud });
                 if enough {
                     self.resume = next;
                     return;
                 }
-                (before, at) = (self.joined.keep_end(), next);
+                (before, at, deleted) = (self.joined.keep_end(), next, 0);
             }
             match gap_end(chunk, next) {
-                Ok(behind) => end = behind,
+                Ok(behind) => {
+                    deleted += behind - next;
+                    end = behind;
+                }
                 Err(until) => return self.add(Gap { before, at, end: until, loud: true }),
             }
         }

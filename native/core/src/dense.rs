@@ -1,10 +1,11 @@
 //! The sieve of the spaced lane, which deletes all whitespace: looks at the chunk without it, and tells where a match may begin.
 //!
-//! Stretches of the chunk are copied without whitespace, and windows of that *dense* text looked up, one every `stride` bytes. A stretch with
-//! a backspace or control sequence in it goes through the lane. What is found is a suspicion; the lane decides.
+//! Stretches of the chunk are copied without whitespace and control sequences, and windows of that *dense* text looked up, one every `stride` bytes.
+//! Backspaces are left to the lane. What is found is a suspicion; the lane decides.
 
 use memchr::memchr2;
 
+use crate::gaps::sequence_end;
 use crate::kernel::{self, Simd};
 use crate::lane::is_blank;
 use crate::search::Stop;
@@ -38,46 +39,92 @@ impl DenseSieve {
     }
 }
 
-/// Room for one pass over a chunk.
+/// Dense text of a chunk, and where it stands. Its end is carried from one stretch to the next.
 pub struct Dense {
     simd: Simd,
     bytes: Vec<u8>,
+    /// Text without control sequences: the number of its first dense byte, and where it starts in the chunk.
+    pieces: Vec<(usize, usize)>,
     windows: Vec<u64>,
     hits: Vec<u8>,
+    /// Whether an unfinished match may span so many deleted bytes that only sparse text can reach the limit.
+    usable: bool,
 }
 
 impl Dense {
-    pub fn new(simd: Simd) -> Self {
-        Self { simd, bytes: Vec::new(), windows: Vec::new(), hits: Vec::new() }
+    pub fn new(simd: Simd, max_gap_bytes: u64) -> Self {
+        let usable = max_gap_bytes >= 4 * STRETCH_BYTES as u64;
+        Self { simd, usable, bytes: Vec::new(), pieces: Vec::new(), windows: Vec::new(), hits: Vec::new() }
     }
 
     /// The next place to look at, for a lane that stands at `at` in text, with nothing under way.
     pub fn next(&mut self, sieve: &DenseSieve, chunk: &[u8], at: usize) -> Stop {
-        self.bytes.clear();
-        let mut start = at;
-        while start < chunk.len() {
-            let end = chunk.len().min(start + STRETCH_BYTES);
-            let stretch = &chunk[start..end];
-            if memchr2(0x1b, 0x08, stretch).is_some() {
-                return Stop { from: back(chunk, at, start, BACK_BYTES), until: end };
-            }
-            let before = self.bytes.len();
-            kernel::despace(self.simd, stretch, &mut self.bytes);
-            if let Some(index) = self.find(sieve) {
-                let from = (index + 1).saturating_sub(sieve.stride);
-                let place = |index: usize| if index < before { back(chunk, at, start, before - index) } else { ahead(chunk, start, index - before) };
-                return Stop { from: place(from), until: place(index) + 1 };
-            }
-            let keep = self.bytes.len().saturating_sub(BACK_BYTES);
-            self.bytes.drain(..keep);
-            start = end;
+        if !self.usable {
+            return Stop { from: at, until: chunk.len() };
         }
-        Stop { from: back(chunk, at, start, BACK_BYTES), until: chunk.len() }
+        self.bytes.clear();
+        self.pieces.clear();
+        let mut at = at;
+        while at < chunk.len() {
+            let before = self.bytes.len();
+            let added = self.add(chunk, at, chunk.len().min(at + STRETCH_BYTES));
+            let sparse = self.bytes.len() - before <= BACK_BYTES || added.is_ok_and(|end| end - at > 2 * STRETCH_BYTES);
+            if let Some(index) = self.find(sieve) {
+                return Stop { from: self.place(chunk, (index + 1).saturating_sub(sieve.stride)), until: self.place(chunk, index) + 1 };
+            }
+            self.drop(chunk, self.bytes.len().saturating_sub(BACK_BYTES));
+            match added {
+                // Sparse text may reach the limit on deleted bytes, where an unfinished match leaves a fragment.
+                Ok(until) if sparse && until < chunk.len() => return Stop { from: self.pieces.first().map_or(at, |&(_, place)| place), until },
+                Ok(end) => at = end,
+                Err(until) => return Stop { from: self.pieces.first().map_or(at, |&(_, place)| place), until },
+            }
+        }
+        Stop { from: self.pieces.first().map_or(at, |&(_, place)| place), until: chunk.len() }
+    }
+
+    /// Adds `chunk[at..end]`, and of a control sequence at the end all; answers where that is. An error says up to where the lane must go instead.
+    fn add(&mut self, chunk: &[u8], mut at: usize, end: usize) -> Result<usize, usize> {
+        while at < end {
+            let text_end = memchr2(0x1b, 0x08, &chunk[at..end]).map_or(end, |length| at + length);
+            self.pieces.push((self.bytes.len(), at));
+            kernel::despace(self.simd, &chunk[at..text_end], &mut self.bytes);
+            at = match chunk.get(text_end).filter(|_| text_end < end) {
+                Some(0x1b) => sequence_end(chunk, text_end)?,
+                Some(_) => return Err(text_end + 1),
+                None => end,
+            };
+        }
+        Ok(at)
+    }
+
+    /// Where the dense byte `index` stands.
+    fn place(&self, chunk: &[u8], index: usize) -> usize {
+        let piece = self.pieces.partition_point(|&(first, _)| first <= index);
+        let (first, start) = self.pieces[piece - 1];
+        let dense = chunk[start..].iter().enumerate().filter(|(_, byte)| !is_blank(**byte));
+        start + dense.map(|(offset, _)| offset).nth(index - first).unwrap_or(chunk.len() - start)
+    }
+
+    /// Drops the first `count` dense bytes.
+    fn drop(&mut self, chunk: &[u8], count: usize) {
+        let Some(kept) = self.bytes.len().checked_sub(count).filter(|&kept| kept > 0) else {
+            self.bytes.clear();
+            return self.pieces.clear();
+        };
+        let start = self.place(chunk, count);
+        self.pieces.retain(|&(first, _)| first > count);
+        for (first, _) in &mut self.pieces {
+            *first -= count;
+        }
+        self.pieces.insert(0, (0, start));
+        self.bytes.drain(..count);
+        debug_assert_eq!(self.bytes.len(), kept);
     }
 
     /// Number of the dense byte where the first known window starts.
     fn find(&mut self, sieve: &DenseSieve) -> Option<usize> {
-        let Self { simd, bytes, windows, hits } = self;
+        let Self { simd, bytes, windows, hits, .. } = self;
         windows.clear();
         let window = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
         if sieve.stride == LONG_BYTES {
@@ -97,15 +144,4 @@ impl Dense {
         }
         None
     }
-}
-
-/// Place of the dense byte `count` before `at`, but not before `floor`.
-fn back(chunk: &[u8], floor: usize, at: usize, count: usize) -> usize {
-    let places = chunk[floor..at].iter().enumerate().rev().filter(|(_, byte)| !is_blank(**byte));
-    places.take(count).last().map_or(at, |(place, _)| floor + place)
-}
-
-/// Place of the dense byte `index` from `at` on.
-fn ahead(chunk: &[u8], at: usize, index: usize) -> usize {
-    chunk[at..].iter().enumerate().filter(|(_, byte)| !is_blank(**byte)).nth(index).map_or(chunk.len(), |(place, _)| at + place)
 }

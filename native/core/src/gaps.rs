@@ -52,7 +52,7 @@ fn short_csi_end(chunk: &[u8], at: usize) -> Option<usize> {
 
 /// End of the control sequence at `at`. An error is the end of the chunk.
 #[inline]
-fn sequence_end(chunk: &[u8], at: usize) -> Result<usize, usize> {
+pub fn sequence_end(chunk: &[u8], at: usize) -> Result<usize, usize> {
     match chunk.get(at + 1) {
         Some(b'[') => csi_end(chunk, at + 2),
         Some(b']' | b'P' | b'X' | b'^' | b'_') => string_end(chunk, at + 2),

@@ -37,7 +37,16 @@ impl Stream {
         let rows = Rows::new(sets.len());
         let parser = Parser::from_number(parser)?;
         let scanners = sets.into_iter().enumerate().map(|(index, set)| Scanner::new(set, index as u32, parser)).collect();
-        Some(Self { scanners, rows, parser, max_gap_bytes, total: 0, lines: 0, block: Box::new(Block::new(simd)), dense: Dense::new(simd) })
+        Some(Self {
+            scanners,
+            rows,
+            parser,
+            max_gap_bytes,
+            total: 0,
+            lines: 0,
+            block: Box::new(Block::new(simd, max_gap_bytes)),
+            dense: Dense::new(simd, max_gap_bytes),
+        })
     }
 
     /// Scans the next bytes. Returns the number of rows.

@@ -460,6 +460,47 @@ fn what_the_sieve_skips_matches_nothing() {
     }
 }
 
+/// The gap limit with needles that the sieve samples by long windows: what is cut there leaves a fragment, in one piece as byte by byte.
+#[test]
+fn the_gap_limit_is_the_sieves_too() {
+    let mut random = Random(77);
+    for _ in 0..4_000 {
+        let needles: Vec<Needle> = (0..1 + random.below(6))
+            .map(|_| {
+                let least = 8 + random.below(10);
+                Needle { bytes: random.text(&["a", "b", "c", "d", "e", "f"], least, 40), flags: [0, WRAPPED, WRAPPED, SPACED][random.below(4)] }
+            })
+            .collect();
+        let mut input = Vec::new();
+        for _ in 0..1 + random.below(4) {
+            input.extend(random.text(&["x", "y", "z", "\n", " "], 0, 60));
+            let planted = needles[random.below(needles.len())].bytes.clone();
+            let mut at = 0;
+            while at < planted.len() {
+                let length = (1 + random.below(12)).min(planted.len() - at);
+                input.extend(&planted[at..at + length]);
+                at += length;
+                let repeats = random.below(3) * random.below(12);
+                let gap = ["\n", "\x1b[m", " ", "\x1b]0;t\x07"][random.below(4)];
+                input.extend(gap.repeat(repeats).bytes());
+                if random.below(6) == 0 {
+                    break;
+                }
+            }
+        }
+        let set = build(&needles);
+        let limit = (1 + random.below(100)) as u64;
+        let bytewise: Vec<usize> = (1..input.len()).collect();
+        let (expected, _) = run(&set, &input, &bytewise, limit);
+        for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+            for cuts in [vec![], (1..input.len()).filter(|_| random.below(100) == 0).collect()] {
+                let (marks, _) = run_with(simd, &set, &input, &cuts, limit);
+                assert!(marks == expected, "limit {limit} {simd:?} needles {needles:?}\ninput {:?}\ncuts {cuts:?}", String::from_utf8_lossy(&input));
+            }
+        }
+    }
+}
+
 /// The oracle itself must be able to say no.
 #[test]
 #[should_panic(expected = "cuts")]
