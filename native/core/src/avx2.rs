@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
-use crate::lane::is_blank;
+use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, mix};
 
 pub fn available() -> bool {

@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 use crate::gaps::sequence_end;
 use crate::kernel::{self, Simd};
-use crate::lane::is_blank;
+use crate::projection::is_blank;
 use crate::search::Stop;
 use crate::secret_buf::SecretBuf;
 use crate::sieve::{Filter, LONG_BYTES, Windows, check_hash, long_hash, window_at};
@@ -39,12 +39,19 @@ impl DenseSieve {
     }
 }
 
+/// Text without control sequences: the number of its first dense byte, and where it stands in the chunk.
+#[derive(Clone, Copy)]
+struct Piece {
+    first: usize,
+    start: usize,
+    end: usize,
+}
+
 /// Dense text of a chunk, and where it stands. Its end is carried from one stretch to the next.
 pub struct Dense {
     simd: Simd,
     bytes: Vec<u8>,
-    /// Text without control sequences: the number of its first dense byte, and where it starts in the chunk.
-    pieces: Vec<(usize, usize)>,
+    pieces: Vec<Piece>,
     windows: Vec<u64>,
     hits: Vec<u8>,
     /// Whether an unfinished match may span so many deleted bytes that only sparse text can reach the limit.
@@ -75,19 +82,19 @@ impl Dense {
             self.drop(chunk, self.bytes.len().saturating_sub(BACK_BYTES));
             match added {
                 // Sparse text may reach the limit on deleted bytes, where an unfinished match leaves a fragment.
-                Ok(until) if sparse && until < chunk.len() => return Stop { from: self.pieces.first().map_or(at, |&(_, place)| place), until },
+                Ok(until) if sparse && until < chunk.len() => return Stop { from: self.pieces.first().map_or(at, |piece| piece.start), until },
                 Ok(end) => at = end,
-                Err(until) => return Stop { from: self.pieces.first().map_or(at, |&(_, place)| place), until },
+                Err(until) => return Stop { from: self.pieces.first().map_or(at, |piece| piece.start), until },
             }
         }
-        Stop { from: self.pieces.first().map_or(at, |&(_, place)| place), until: chunk.len() }
+        Stop { from: self.pieces.first().map_or(at, |piece| piece.start), until: chunk.len() }
     }
 
     /// Adds `chunk[at..end]`, and of a control sequence at the end all; answers where that is. An error says up to where the lane must go instead.
     fn add(&mut self, chunk: &[u8], mut at: usize, end: usize) -> Result<usize, usize> {
         while at < end {
             let text_end = memchr2(0x1b, 0x08, &chunk[at..end]).map_or(end, |length| at + length);
-            self.pieces.push((self.bytes.len(), at));
+            self.pieces.push(Piece { first: self.bytes.len(), start: at, end: text_end });
             kernel::despace(self.simd, &chunk[at..text_end], &mut self.bytes);
             at = match chunk.get(text_end).filter(|_| text_end < end) {
                 Some(0x1b) => sequence_end(chunk, text_end)?,
@@ -100,10 +107,17 @@ impl Dense {
 
     /// Where the dense byte `index` stands.
     fn place(&self, chunk: &[u8], index: usize) -> usize {
-        let piece = self.pieces.partition_point(|&(first, _)| first <= index);
-        let (first, start) = self.pieces[piece - 1];
-        let dense = chunk[start..].iter().enumerate().filter(|(_, byte)| !is_blank(**byte));
-        start + dense.map(|(offset, _)| offset).nth(index - first).unwrap_or(chunk.len() - start)
+        let after = self.pieces.partition_point(|piece| piece.first <= index);
+        let Piece { first, start, end } = self.pieces[after - 1];
+        let behind = self.pieces.get(after).map_or(self.bytes.len(), |piece| piece.first) - index;
+        let is_dense = |at: &usize| !is_blank(chunk[*at]);
+        // From the nearer side.
+        let place = if index - first < behind {
+            (start..end).filter(is_dense).nth(index - first)
+        } else {
+            (start..end).rev().filter(is_dense).nth(behind - 1)
+        };
+        place.unwrap_or(end)
     }
 
     /// Drops the first `count` dense bytes.
@@ -113,11 +127,12 @@ impl Dense {
             return self.pieces.clear();
         };
         let start = self.place(chunk, count);
-        self.pieces.retain(|&(first, _)| first > count);
-        for (first, _) in &mut self.pieces {
-            *first -= count;
+        let inside = self.pieces.partition_point(|piece| piece.first <= count) - 1;
+        self.pieces.drain(..inside);
+        for piece in &mut self.pieces {
+            piece.first = piece.first.saturating_sub(count);
         }
-        self.pieces.insert(0, (0, start));
+        self.pieces[0].start = start;
         self.bytes.drain(..count);
         debug_assert_eq!(self.bytes.len(), kept);
     }

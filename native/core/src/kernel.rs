@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::lane::is_blank;
+use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, long_hash, short_hash};
 
 /// Positions per word of bits.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, NONE, State};
+use crate::projection::is_blank;
 use crate::raw::RawLane;
 use crate::rows::{Row, RowKind, Rows};
 
@@ -64,10 +65,6 @@ pub struct Lane {
     origin: Option<u64>,
     /// The spaced lane's own rule: the last text byte was whitespace, so a backspace takes nothing from it.
     blank_last: bool,
-}
-
-pub fn is_blank(byte: u8) -> bool {
-    byte == b' ' || (0x09..=0x0d).contains(&byte)
 }
 
 impl Lane {

@@ -52,6 +52,12 @@ impl Parser {
     }
 }
 
+/// Whether the spaced lane deletes the byte as whitespace.
+#[inline(always)]
+pub fn is_blank(byte: u8) -> bool {
+    byte == b' ' || (0x09..=0x0d).contains(&byte)
+}
+
 /// A run of bytes of one kind: `[start, end)` of the chunk. A backspace stands alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Token {
