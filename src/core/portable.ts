@@ -2,16 +2,20 @@
 import { Automaton } from "./automaton.js";
 import { Lane } from "./lanes.js";
 import { HEAD, HEAD_SIZE, type MatcherFactory, type MatcherStream, MIN_NEEDLE_BYTES, NEEDLE, type NeedleSet, type NeedleTable, ROW_SIZE } from "./matcher.js";
-import { KIND, type Token, tokenize } from "./projection.js";
+import { KIND, PARSER, parserAfter, type Token, tokenize } from "./projection.js";
 import { countLines } from "./lines.js";
 import { RawLane } from "./raw.js";
 import { Rows } from "./rows.js";
+import { KNOWN_BYTES, Search } from "./search.js";
+import { Sieve } from "./sieve.js";
 
 class PortableSet implements NeedleSet {
   readonly needles: number;
   readonly needleBytes: number;
   readonly main: Automaton | undefined;
   readonly spaced: Automaton | undefined;
+  /** Of the main automaton's needles. */
+  readonly sieve: Sieve | undefined;
 
   constructor(table: NeedleTable) {
     this.needles = table.flags.length;
@@ -22,47 +26,136 @@ class PortableSet implements NeedleSet {
       if (table.offsets[needle + 1]! - table.offsets[needle]! < MIN_NEEDLE_BYTES) throw new RangeError("a needle is shorter than 4 bytes");
       (table.flags[needle]! & NEEDLE.SPACED ? spaced : main).push(needle);
     }
-    if (main.length > 0) this.main = new Automaton(table, main);
+    if (main.length > 0) {
+      this.main = new Automaton(table, main);
+      this.sieve = Sieve.of(table, main);
+    }
     if (spaced.length > 0) this.spaced = new Automaton(table, spaced);
   }
 
   get memoryBytes(): number {
-    return (this.main?.memoryBytes ?? 0) + (this.spaced?.memoryBytes ?? 0);
+    return (this.main?.memoryBytes ?? 0) + (this.sieve?.memoryBytes ?? 0) + (this.spaced?.memoryBytes ?? 0);
   }
 
   release(): void {}
 }
+
+/** Where lanes stand in the stream. */
+class Place {
+  /** A backspace would take back the byte at `lastText`. */
+  canPop = false;
+  lastText = -1;
+
+  constructor(public parser: number) {}
+
+  /** Cuts `chunk[from, to)` into runs; `base` is the offset of `chunk[0]`. Runs count from `from`. */
+  walk(chunk: Uint8Array, from: number, to: number, base: number, each: (run: Token, piece: Uint8Array, base: number) => void): void {
+    const piece = from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);
+    const start = base + from;
+    this.parser = tokenize(piece, this.parser, (run) => {
+      each(run, piece, start);
+      if (run.kind === KIND.TEXT) {
+        this.canPop = true;
+        this.lastText = start + run.end - 1;
+      } else if (run.kind === KIND.NEWLINE || run.kind === KIND.BACKSPACE) this.canPop = false;
+    });
+  }
+
+  restart(): void {
+    this.parser = PARSER.GROUND;
+    this.canPop = false;
+    this.lastText = -1;
+  }
+}
+
+/** Shorter chunks go through the lanes: they are done before a search has begun. */
+const SEARCH_BYTES = 64;
+/** How far the lanes go before they are asked again whether anything is under way, in bytes: this much at first, then twice as much each time. */
+const FIRST_STEP_BYTES = 16;
+const LAST_STEP_BYTES = 1024;
 
 /** The lanes of one set in one stream. */
 class SetScanner {
   private readonly raw: RawLane | undefined;
   private readonly visible: Lane | undefined;
   private readonly unwrapped: Lane | undefined;
+  private readonly main: Place;
+  private readonly search: Search | undefined;
   private readonly spaced: Lane | undefined;
+  private readonly spacedPlace: Place;
 
-  constructor(set: PortableSet, index: number, rows: Rows, maxGapBytes: number) {
+  constructor(set: PortableSet, index: number, rows: Rows, parser: number, maxGapBytes: number) {
+    this.main = new Place(parser);
+    this.spacedPlace = new Place(parser);
     if (set.main !== undefined) {
       this.raw = new RawLane(set.main, index, rows);
       this.visible = new Lane("visible", set.main, index, rows, maxGapBytes);
       this.unwrapped = new Lane("unwrapped", set.main, index, rows, maxGapBytes);
+      if (set.sieve !== undefined) this.search = new Search(set.sieve, maxGapBytes);
     }
     if (set.spaced !== undefined) this.spaced = new Lane("spaced", set.spaced, index, rows, maxGapBytes);
   }
 
-  /** Feeds one run to every lane. `canPop` is whether a backspace right before the run would take a byte back, `lastText` that byte's offset. */
-  feed(token: Token, chunk: Uint8Array, base: number, canPop: boolean, lastText: number): void {
-    const { kind, start, end } = token;
-    // A text run is nothing to a lane that sees what the raw lane sees: the common case, told first.
-    const { visible, unwrapped, spaced } = this;
-    const text = kind === KIND.TEXT;
-    if (visible !== undefined && !(text && visible.attached)) this.feedLane(visible, token, chunk, base, canPop, lastText);
-    if (unwrapped !== undefined && !(text && unwrapped.attached)) this.feedLane(unwrapped, token, chunk, base, canPop, lastText);
-    if (spaced !== undefined) this.feedLane(spaced, token, chunk, base, canPop, lastText);
-    this.raw?.run(chunk, start, end, base, kind);
+  /** Scans the next bytes, which start at offset `base`. */
+  scan(chunk: Uint8Array, base: number): void {
+    if (this.search !== undefined && chunk.length >= SEARCH_BYTES) this.scanWith(this.search, chunk, base);
+    else if (this.raw !== undefined) this.step(chunk, 0, chunk.length, base);
+    const { spaced, spacedPlace } = this;
+    if (spaced === undefined) return;
+    spacedPlace.walk(chunk, 0, chunk.length, base, (run, piece, start) => this.feedLane(spaced, run, piece, start, spacedPlace));
   }
 
-  private feedLane(lane: Lane, token: Token, chunk: Uint8Array, base: number, canPop: boolean, lastText: number): void {
-    const { kind, start, end } = token;
+  /** The search says where a match may begin; the lanes skip what lies before, if nothing is under way. */
+  private scanWith(search: Search, chunk: Uint8Array, base: number): void {
+    search.begin(chunk);
+    let at = 0;
+    let until = 0;
+    let step = FIRST_STEP_BYTES;
+    while (at < chunk.length) {
+      if (at >= until && this.isIdle(at)) {
+        search.next(at, Math.max(0, this.unwrapped!.gapEnd - base));
+        if (search.from > at) {
+          at = search.from;
+          this.skipTo(base + at);
+        }
+        until = search.until;
+        step = FIRST_STEP_BYTES;
+      }
+      const end = Math.min(Math.max(until, at + step), chunk.length);
+      step = Math.min(step * 2, LAST_STEP_BYTES);
+      this.step(chunk, at, end, base);
+      at = end;
+    }
+    search.finish();
+  }
+
+  /** Whether all that is under way is less than 4 bytes, in one piece, and in the chunk: what the search can start from. */
+  private isIdle(at: number): boolean {
+    return this.main.parser === PARSER.GROUND && this.raw!.isShallow(Math.min(at, KNOWN_BYTES - 1)) && this.visible!.attached && this.unwrapped!.attached;
+  }
+
+  /** Goes on at `offset`: nothing that begins before it matters. */
+  private skipTo(offset: number): void {
+    this.main.restart();
+    this.raw!.restart();
+    this.visible!.gapEnd = offset;
+    this.unwrapped!.gapEnd = offset;
+  }
+
+  /** Feeds `chunk[from, to)` to the lanes of the main automaton. */
+  private step(chunk: Uint8Array, from: number, to: number, base: number): void {
+    const { main, raw, visible, unwrapped } = this;
+    main.walk(chunk, from, to, base, (run, piece, start) => {
+      // A text run is nothing to a lane that sees what the raw lane sees: the common case, told first.
+      const text = run.kind === KIND.TEXT;
+      if (!(text && visible!.attached)) this.feedLane(visible!, run, piece, start, main);
+      if (!(text && unwrapped!.attached)) this.feedLane(unwrapped!, run, piece, start, main);
+      raw!.run(piece, run.start, run.end, start, run.kind);
+    });
+  }
+
+  private feedLane(lane: Lane, run: Token, chunk: Uint8Array, base: number, { canPop, lastText }: Place): void {
+    const { kind, start, end } = run;
     const state = this.raw?.state ?? lane.state;
     const prev = this.raw?.prev ?? lane.prev;
     if (kind === KIND.TEXT) lane.text(chunk, start, end, base, true);
@@ -74,7 +167,7 @@ class SetScanner {
   }
 
   /** Earliest offset to hold and earliest a successor needs; `end` if none. */
-  bounds(end: number, canPop: boolean, lastText: number): { hold: number; pending: number } {
+  bounds(end: number): { hold: number; pending: number } {
     let hold = end;
     let pending = end;
     const held = (start: number): void => {
@@ -83,6 +176,7 @@ class SetScanner {
     if (this.raw !== undefined) held(this.raw.holdStart(end));
     for (const lane of [this.visible, this.unwrapped, this.spaced]) {
       if (lane === undefined) continue;
+      const { canPop, lastText } = lane === this.spaced ? this.spacedPlace : this.main;
       held(lane.holdStart(canPop, end, this.raw?.prev ?? lane.prev, lastText));
       const origin = lane.originStart();
       if (origin >= 0) pending = Math.min(pending, origin);
@@ -104,8 +198,6 @@ class PortableStream implements MatcherStream {
   private readonly found: Rows;
   private readonly scanners: SetScanner[];
   private total = 0;
-  private canPop = false;
-  private lastText = -1;
 
   constructor(
     sets: readonly PortableSet[],
@@ -113,19 +205,13 @@ class PortableStream implements MatcherStream {
     maxGapBytes: number,
   ) {
     this.found = new Rows(sets.length);
-    this.scanners = sets.map((set, index) => new SetScanner(set, index, this.found, maxGapBytes));
+    this.scanners = sets.map((set, index) => new SetScanner(set, index, this.found, parser, maxGapBytes));
   }
 
   scan(chunk: Uint8Array): number {
     this.found.clear();
-    const base = this.total;
-    this.parser = tokenize(chunk, this.parser, (token) => {
-      for (const scanner of this.scanners) scanner.feed(token, chunk, base, this.canPop, this.lastText);
-      if (token.kind === KIND.TEXT) {
-        this.canPop = true;
-        this.lastText = base + token.end - 1;
-      } else if (token.kind === KIND.NEWLINE || token.kind === KIND.BACKSPACE) this.canPop = false;
-    });
+    for (const scanner of this.scanners) scanner.scan(chunk, this.total);
+    this.parser = parserAfter(chunk, this.parser);
     this.total += chunk.length;
     this.head[HEAD.LINES] = countLines(chunk);
     return this.answer();
@@ -147,7 +233,7 @@ class PortableStream implements MatcherStream {
     let hold = this.total;
     let pending = this.total;
     for (const scanner of this.scanners) {
-      const bounds = scanner.bounds(this.total, this.canPop, this.lastText);
+      const bounds = scanner.bounds(this.total);
       hold = Math.min(hold, bounds.hold);
       pending = Math.min(pending, bounds.pending);
     }

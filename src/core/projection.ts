@@ -89,3 +89,9 @@ export function tokenize(chunk: Uint8Array, state: number, each: (token: Token) 
   }
   return state;
 }
+
+/** The state after `chunk`: line ends reset it, so only what follows the last one counts. */
+export function parserAfter(chunk: Uint8Array, state: number): number {
+  const line = Math.max(chunk.lastIndexOf(0x0a), chunk.lastIndexOf(0x0d));
+  return line < 0 ? tokenize(chunk, state, () => undefined) : tokenize(chunk.subarray(line), PARSER.GROUND, () => undefined);
+}

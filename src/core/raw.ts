@@ -62,6 +62,18 @@ export class RawLane {
     this.chunk = NO_BYTES;
   }
 
+  /** Whether no more than `bytes` (3 or less) are under way. */
+  isShallow(bytes: number): boolean {
+    return this.state.node < 0 && this.state.depth <= bytes && this.pending.length === 0;
+  }
+
+  /** Forgets all bytes. */
+  restart(): void {
+    copyState(rootState(), this.state);
+    copyState(rootState(), this.prev);
+    this.marks.fill(0);
+  }
+
   /** Offset of the earliest byte that must stay back, or -1; `end` is the end of the input. */
   holdStart(end: number): number {
     const depth = this.automaton.pendingDepth(this.state, 0, false);
