@@ -43,8 +43,6 @@ export class Search {
   private resume = 0;
   /** Matches that begin before it have a sample in the chunk, or a gap that has been looked at. */
   private tail = 0;
-  /** The last place at or before `tail` from which lanes can go on, as far as is known. */
-  private safe = 0;
   private readonly joined = new Uint8Array(JOINED_BYTES + MAX_STRETCH);
   private readonly places = new Int32Array(JOINED_BYTES + MAX_STRETCH);
   private length = 0;
@@ -78,11 +76,9 @@ export class Search {
     const raw = Math.max(0, at - (KNOWN_BYTES - 1));
     this.text = Math.max(text, raw);
     this.beforeGap = raw;
-    this.safe = raw;
     this.resume = at;
+    // A match that begins in the last gap and is too close to the end to have a sample shows in the window behind the gap.
     if (!this.find(raw)) this.stop(Math.max(this.tail, this.text), this.chunk.length);
-    // A match in bytes of a gap may begin so close to the end that it has no sample yet.
-    if (this.from > this.tail) this.from = Math.min(this.from, this.safe);
   }
 
   /** Goes through the chunk from `raw` on, eight bytes a step. True if there is a stop. */
@@ -131,7 +127,6 @@ export class Search {
   private gap(at: number): boolean {
     if (at < this.resume) return false;
     const before = Math.max(at - BACK_BYTES, this.text);
-    if (before <= this.tail) this.safe = before;
     const end = this.gapEnd(at);
     if (end < 0) return this.stop(before, ~end);
     if (at >= WINDOW_BYTES && this.isText(end)) {

@@ -110,11 +110,6 @@ impl Block {
         self.gaps.iter().rev().find(|gap| gap.at < position).copied()
     }
 
-    /// The last place known, and not behind `limit`, from which the lanes can go on.
-    pub fn safe_place(&self, limit: usize) -> Option<usize> {
-        self.gaps.iter().rev().map(|gap| gap.before).find(|&before| before <= limit)
-    }
-
     fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
         let words = self.bits.fill(self.simd, sieve, chunk, start);
         (self.start, self.end) = (start, chunk.len().min(start + BLOCK_BYTES));

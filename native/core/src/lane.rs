@@ -46,9 +46,9 @@ pub struct Lane {
     kind: LaneKind,
     set: u32,
     /// No state of its own: the raw lane's, as far as it does not reach before `gap_end`. Never true for the spaced lane.
-    attached: bool,
-    /// Start of the bytes since the last gap, while attached.
-    gap_end: u64,
+    pub attached: bool,
+    /// Start of the bytes since the last gap, while attached. Moved on, it forgets what is before.
+    pub gap_end: u64,
     state: State,
     /// State before the last byte, for a backspace.
     prev: State,
@@ -94,23 +94,9 @@ impl Lane {
         self.kind == LaneKind::Spaced
     }
 
-    pub fn is_attached(&self) -> bool {
-        self.attached
-    }
-
-    /// Start of the bytes since the last gap; only for an attached lane.
-    pub fn gap_end(&self) -> u64 {
-        self.gap_end
-    }
-
     /// Whether nothing is under way in the spaced lane, not even if a backspace comes.
     pub fn is_quiet(&self) -> bool {
         self.state.depth == 0 && self.prev.depth == 0 && self.seen == 0
-    }
-
-    /// Goes on at `offset` with an attached lane, as if nothing were before.
-    pub fn restart(&mut self, offset: u64) {
-        self.gap_end = offset;
     }
 
     /// Deletes `[start, end)`. `raw` stands at `start`; the spaced lane has none.

@@ -115,7 +115,7 @@ impl Scanner {
                 && at >= until
                 && self.idle_at(at)
             {
-                let gap_end = self.lanes[1].gap_end().saturating_sub(base) as usize;
+                let gap_end = self.lanes[1].gap_end.saturating_sub(base) as usize;
                 let stop = search.next(at, gap_end);
                 if stop.from > at {
                     self.skip_to(base + stop.from as u64);
@@ -132,7 +132,7 @@ impl Scanner {
 
     /// Whether all that is under way is less than 4 bytes, in one piece, and in the chunk: what the sieve can start from.
     fn idle_at(&self, at: usize) -> bool {
-        self.main.parser == Parser::Ground && self.raw.is_shallow(at.min(KNOWN_BYTES - 1) as u32) && self.lanes.iter().all(Lane::is_attached)
+        self.main.parser == Parser::Ground && self.raw.is_shallow(at.min(KNOWN_BYTES - 1) as u32) && self.lanes.iter().all(|lane| lane.attached)
     }
 
     /// Goes on at `offset`: nothing that begins before it matters.
@@ -140,7 +140,7 @@ impl Scanner {
         self.main = Place::new(Parser::Ground);
         self.raw.restart();
         for lane in &mut self.lanes {
-            lane.restart(offset);
+            lane.gap_end = offset;
         }
     }
 

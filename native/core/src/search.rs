@@ -35,29 +35,21 @@ pub struct Search<'a> {
     before_gap: usize,
     /// Matches that begin before it have a sample in the chunk, or a gap that has been looked at.
     tail: usize,
-    /// The last place at or before `tail` from which lanes can go on, as far as is known.
-    safe: usize,
 }
 
 impl<'a> Search<'a> {
     pub fn new(sieve: &'a Sieve, chunk: &'a [u8], block: &'a mut Block) -> Self {
         block.clear();
-        Self { sieve, chunk, block, at: 0, raw: 0, text: 0, before_gap: 0, tail: chunk.len().saturating_sub(BACK_BYTES), safe: 0 }
+        Self { sieve, chunk, block, at: 0, raw: 0, text: 0, before_gap: 0, tail: chunk.len().saturating_sub(BACK_BYTES) }
     }
 
     /// The next place to look at, for lanes that stand at `at` with less than 4 bytes under way, none of them before `text`.
     pub fn next(&mut self, at: usize, text: usize) -> Stop {
         // What is under way may begin, in the raw lane, in bytes of a gap.
         let raw = at.saturating_sub(KNOWN_BYTES - 1);
-        (self.at, self.raw, self.text, self.before_gap, self.safe) = (at, raw, text.max(raw), raw, raw);
+        (self.at, self.raw, self.text, self.before_gap) = (at, raw, text.max(raw), raw);
         self.block.reach(self.sieve, self.chunk, raw, at, self.text);
-        let stop = self.find();
-        if stop.from <= self.tail {
-            return stop;
-        }
-        // A match in bytes of a gap may begin so close to the end that it has no sample yet.
-        let safe = self.block.safe_place(self.tail).unwrap_or(self.safe);
-        Stop { from: stop.from.min(safe), ..stop }
+        self.find()
     }
 
     fn find(&mut self) -> Stop {
@@ -74,8 +66,8 @@ impl<'a> Search<'a> {
                 }
             }
             self.enter(self.chunk.len());
-            self.safe = self.block.safe_place(self.tail).unwrap_or(self.safe);
             if !self.block.advance(self.sieve, self.chunk) {
+                // A match that begins in the last gap and is too close to the end to have a sample shows in the window behind the gap.
                 return Stop { from: self.tail.max(self.text), until: self.chunk.len() };
             }
         }
