@@ -1,16 +1,18 @@
 /** Files in and out: content codings, atomic replacement, output folders. A failure leaves the original as it was. */
 import { randomBytes } from "node:crypto";
-import { createWriteStream } from "node:fs";
 import { mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import type { Readable, Writable } from "node:stream";
-import { finished, pipeline } from "node:stream/promises";
-import { codingOf, type ContentCoding, MAGIC_BYTES } from "../codec/content.js";
+import { Readable, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { callbackify } from "node:util";
+import { codingOf } from "../codec/content.js";
 import type { RedactorStream } from "../live.js";
 import { LogveilError } from "../errors.js";
+import { growPipe } from "../native/loader.js";
+import { pipe, READ_BYTES, readSome, writeAll } from "./pipe.js";
 import { pump } from "./pump.js";
 
-export const READ_BYTES = 256 * 1024;
+const STDIN = 0;
 
 /** Temporary files to remove if the process is told to stop. */
 const temporary = new Set<string>();
@@ -26,24 +28,19 @@ function ioError(file: string, what: string, error: unknown): LogveilError {
   return new LogveilError("LV_IO", `${file}: ${what} (${hint})`, { cause: error, facts: { file, code } });
 }
 
-/** Opens `file` for reading and tells its coding. */
-async function openInput(file: string): Promise<{ coding: ContentCoding; raw: Readable }> {
-  const handle = await open(file, "r");
-  const head = Buffer.alloc(MAGIC_BYTES);
-  const { bytesRead } = await handle.read(head, 0, MAGIC_BYTES, 0).catch(async (error: unknown) => {
-    await handle.close();
-    throw error;
-  });
-  return { coding: codingOf(head.subarray(0, bytesRead)), raw: handle.createReadStream({ start: 0, highWaterMark: READ_BYTES }) };
-}
-
-/** Masks `raw` in its coding into `sink`, which stays open. */
-async function throughCoding(raw: Readable, coding: ContentCoding, machine: RedactorStream, sink: Writable, holdBackMs: number): Promise<void> {
+/** Masks `input`, whatever its coding, into `output`; without `output` it is only looked at. Both stay open. */
+async function scrubDescriptor(input: number, machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
+  // One read: live input is not waited for beyond it.
+  const head = Buffer.allocUnsafeSlow(READ_BYTES);
+  const first = head.subarray(0, await readSome(input, head));
+  const coding = codingOf(first);
   const decoder = coding.decoder();
   const encoder = coding.encoder();
-  if (decoder === undefined || encoder === undefined) return pump(raw, machine, sink, holdBackMs);
+  if (decoder === undefined || encoder === undefined) return pipe(input, first, machine, output, holdBackMs);
+  const raw = Readable.from(all(input, first), { objectMode: false });
+  const sink = sinkOf(output);
   const decoding = pipeline(raw, decoder);
-  const encoding = pipeline(encoder, sink, { end: false });
+  const encoding = pipeline(encoder, sink);
   const masking = pump(decoder, machine, encoder, holdBackMs).then(() => void encoder.end());
   try {
     await Promise.all([decoding, masking, encoding]);
@@ -56,36 +53,41 @@ async function throughCoding(raw: Readable, coding: ContentCoding, machine: Reda
   }
 }
 
-/** Masks stdin, whatever its coding, into `sink`. */
-export async function scrubInput(input: Readable, machine: RedactorStream, sink: Writable, holdBackMs: number): Promise<void> {
+async function* all(input: number, first: Buffer): AsyncGenerator<Buffer> {
+  let chunk = first;
+  while (chunk.length > 0) {
+    yield chunk;
+    const buffer = Buffer.allocUnsafe(READ_BYTES);
+    chunk = buffer.subarray(0, await readSome(input, buffer));
+  }
+}
+
+/** Writes to a descriptor, which stays open whatever happens; without one to nowhere. */
+function sinkOf(output: number | undefined): Writable {
+  const write = callbackify(async (chunk: Buffer) => (output === undefined ? undefined : writeAll(output, [chunk])));
+  return new Writable({ write: (chunk: Buffer, _encoding, callback) => write(chunk, callback) });
+}
+
+/** Masks stdin, whatever its coding, into `output`; without `output` it is only looked at. */
+export async function scrubInput(machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
+  growPipe(STDIN);
+  if (output !== undefined) growPipe(output);
   try {
-    await throughCoding(input, codingOf(await firstBytes(input)), machine, sink, holdBackMs);
+    await scrubDescriptor(STDIN, machine, output, holdBackMs);
   } catch (error) {
     throw (error as NodeJS.ErrnoException).code === "EPIPE" ? error : ioError("stdin", "cannot be masked", error);
   }
 }
 
-/** The first chunk, put back: live input is not waited for beyond it. */
-function firstBytes(input: Readable): Promise<Buffer> {
-  return new Promise((done, reject) => {
-    const ready = (): void => {
-      const chunk = input.read() as Buffer | null;
-      if (chunk === null) return;
-      input.off("readable", ready).off("end", ended).off("error", reject);
-      input.unshift(chunk);
-      done(chunk.subarray(0, MAGIC_BYTES));
-    };
-    const ended = (): void => done(Buffer.alloc(0));
-    if (input.readableEnded) ended();
-    input.on("readable", ready).once("end", ended).once("error", reject);
-  });
-}
-
-/** Masks a file into `sink`. */
-export async function scrubFile(file: string, machine: RedactorStream, sink: Writable, holdBackMs: number): Promise<void> {
+/** Masks a file into `output`; without `output` it is only looked at. */
+export async function scrubFile(file: string, machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
   try {
-    const { coding, raw } = await openInput(file);
-    await throughCoding(raw, coding, machine, sink, holdBackMs);
+    const handle = await open(file, "r");
+    try {
+      await scrubDescriptor(handle.fd, machine, output, holdBackMs);
+    } finally {
+      await handle.close();
+    }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EPIPE") throw error;
     throw ioError(file, "cannot be masked", error);
@@ -102,22 +104,18 @@ export async function scrubTo(file: string, target: string, machine: RedactorStr
     const original = await stat(file);
     if (!original.isFile()) throw new LogveilError("LV_IO", `${file}: is no regular file; --in-place and --out take files`);
     temporary.add(temp);
-    const sink = createWriteStream(temp, { flags: "wx", mode: 0o600, flush: true });
+    const handle = await open(temp, "wx", 0o600);
     try {
-      await scrubFile(file, machine, sink, holdBackMs);
-    } finally {
-      sink.end();
-      await finished(sink).catch(() => undefined);
-    }
-    if (changed()) {
-      const handle = await open(temp, "r+");
-      try {
+      await scrubFile(file, machine, handle.fd, holdBackMs);
+      if (changed()) {
         await handle.chown(original.uid, original.gid).catch(() => undefined);
         await handle.chmod(original.mode & 0o7777);
         await handle.sync();
-      } finally {
-        await handle.close();
       }
+    } finally {
+      await handle.close();
+    }
+    if (changed()) {
       await rename(temp, target);
       await syncFolder(dirname(target));
       return original.nlink - 1;

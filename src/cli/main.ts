@@ -12,9 +12,9 @@ const version = (): string => (JSON.parse(readFileSync(new URL("../../package.js
 /** Loads a command's module when it runs: `scrub` must start fast. */
 const HANDLERS: Readonly<Record<string, Handler>> = {
   scrub: async (files, options) => (await import("./scrub.js")).scrub(files, options),
-  check: async (files, options) => (await import("./scrub.js")).check(files, options),
-  run: async (command, options) => (await import("./run.js")).run(command, options),
-  demo: async ([file], options) => (await import("./demo.js")).demo(file, options),
+  check: async (files, options) => printing((await import("./scrub.js")).check(files, options)),
+  run: async (command, options) => printing((await import("./run.js")).run(command, options)),
+  demo: async ([file], options) => printing((await import("./demo.js")).demo(file, options)),
   completions: async ([shell]) => {
     const { completions, SHELLS } = await import("./generate.js");
     const known = SHELLS.find((name) => name === shell);
@@ -27,6 +27,12 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
     return EXIT.OK;
   },
 };
+
+/** For commands that write through `process.stdout`. `scrub` uses the bare descriptor: making a stream of it makes a pipe non-blocking. */
+function printing<T>(result: T): T {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? EXIT.OK : EXIT.USAGE));
+  return result;
+}
 
 function option(row: OptionRow): Option {
   const built = new Option(row.flags, row.help + (row.repeat ? " (repeatable)" : ""));
@@ -61,7 +67,10 @@ async function main(): Promise<number> {
   try {
     await program.parseAsync();
   } catch (error) {
-    return explain(error);
+    const failed = explain(error);
+    // A read that is pending would keep the process waiting for input that nobody wants any more. Help, in contrast, may still be on its way.
+    if (!(error instanceof CommanderError)) process.stderr.write("", () => process.exit(failed));
+    return failed;
   }
   return code;
 }
@@ -84,9 +93,6 @@ function explain(error: unknown): number {
   return EXIT.INTERNAL;
 }
 
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === "EPIPE" ? EXIT.OK : EXIT.USAGE);
-});
 process.on("uncaughtException", (error) => process.exit(explain(error)));
 process.on("unhandledRejection", (error) => process.exit(explain(error)));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {

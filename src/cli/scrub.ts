@@ -1,9 +1,7 @@
 /** `logveil scrub` and `logveil check`: files or stdin through the engine. */
-import { createReadStream, ReadStream } from "node:fs";
-import { Writable } from "node:stream";
 import { LogveilError } from "../errors.js";
 import type { Finding } from "../types.js";
-import { outputPath, READ_BYTES, scrubFile, scrubInPlace, scrubInput, scrubTo } from "./files.js";
+import { outputPath, scrubFile, scrubInPlace, scrubInput, scrubTo } from "./files.js";
 import { EXIT } from "./options.js";
 import { startProgress } from "./progress.js";
 import { type MaskingOptions, openSession } from "./session.js";
@@ -13,10 +11,7 @@ export interface ScrubOptions extends MaskingOptions {
   readonly out?: string;
 }
 
-/** stdin by its descriptor with large reads: Node's own stream reads 64 KiB. */
-function standardInput(): ReadStream {
-  return createReadStream("", { fd: 0, highWaterMark: READ_BYTES, autoClose: false });
-}
+const STDOUT = 1;
 
 export async function scrub(files: readonly string[], options: ScrubOptions): Promise<number> {
   if (options.inPlace === true && options.out !== undefined) throw new LogveilError("LV_USAGE", "--in-place and --out exclude each other");
@@ -25,7 +20,7 @@ export async function scrub(files: readonly string[], options: ScrubOptions): Pr
   const { holdBackMs } = session.engine.limits;
   const progress = startProgress(session.quiet);
   try {
-    if (files.length === 0) await scrubInput(standardInput(), progress.watch(session.open("stdin")), process.stdout, holdBackMs);
+    if (files.length === 0) await scrubInput(progress.watch(session.open("stdin")), STDOUT, holdBackMs);
     for (const file of files) {
       const before = session.found;
       const machine = progress.watch(session.open(file));
@@ -34,7 +29,7 @@ export async function scrub(files: readonly string[], options: ScrubOptions): Pr
         if (others > 0)
           session.notice(`${file} is masked, but the file had ${others} more name${others > 1 ? "s" : ""} (hard links) that still hold the unmasked text`);
       } else if (options.out !== undefined) await scrubTo(file, await outputPath(file, options.out), machine, holdBackMs, () => true);
-      else await scrubFile(file, machine, process.stdout, holdBackMs);
+      else await scrubFile(file, machine, STDOUT, holdBackMs);
     }
   } finally {
     progress.stop();
@@ -50,10 +45,9 @@ export async function check(files: readonly string[], options: MaskingOptions): 
     const { stream, line, offset, length, secret, variant, kind } = finding;
     process.stdout.write(`${stream}:${line}: ${offset}+${length} secret ${secret} (${kind === "masked" ? variant : kind})\n`);
   };
-  const nowhere = (): Writable => new Writable({ write: (_chunk, _encoding, callback) => callback() });
   try {
-    if (files.length === 0) await scrubInput(standardInput(), progress.watch(session.open("stdin", list)), nowhere(), holdBackMs);
-    for (const file of files) await scrubFile(file, progress.watch(session.open(file, list)), nowhere(), holdBackMs);
+    if (files.length === 0) await scrubInput(progress.watch(session.open("stdin", list)), undefined, holdBackMs);
+    for (const file of files) await scrubFile(file, progress.watch(session.open(file, list)), undefined, holdBackMs);
   } finally {
     progress.stop();
   }

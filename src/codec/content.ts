@@ -12,8 +12,6 @@ export interface ContentCoding {
   encoder(): Duplex | undefined;
 }
 
-/** Bytes that decide about the coding. */
-export const MAGIC_BYTES = 4;
 /** 2.4 times as fast as zlib's default of 16 KiB. */
 const CHUNK_BYTES = 256 * 1024;
 

@@ -74,7 +74,7 @@ export class Sieve {
       for (let at = start; at < start + stride; at++) {
         const low = bytes.readInt32LE(at);
         const high = width === 8 ? bytes.readInt32LE(at + 4) : width === 5 ? bytes[at + 4]! : 0;
-        this.filter.add(hash(low, high));
+        this.filter.add(windowHash(low, high));
         this.check.add(checkHash(low, high));
       }
     }
@@ -100,11 +100,11 @@ export class Sieve {
   /** Whether some needle may have, at one of its first offsets, the window with these halves. */
   knows(low: number, high: number): boolean {
     const counting = high & this.mask;
-    return this.filter.has(hash(low, counting)) && this.check.has(checkHash(low, counting));
+    return this.filter.has(windowHash(low, counting)) && this.check.has(checkHash(low, counting));
   }
 }
 
-function hash(low: number, high: number): number {
+function windowHash(low: number, high: number): number {
   const sum = (Math.imul(low, LOW_MIX) + Math.imul(high, HIGH_MIX)) | 0;
   return sum ^ (sum >>> 15);
 }

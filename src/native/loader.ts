@@ -58,6 +58,11 @@ export function hardenProcess(): boolean {
   }
 }
 
+/** Makes the pipe behind `descriptor` as large as any process may: fewer and larger reads. False without the addon, or where there is no such thing. */
+export function growPipe(descriptor: number): boolean {
+  return load().addon?.growPipe(descriptor) ?? false;
+}
+
 function load(): NonNullable<typeof loaded> {
   if (loaded !== undefined) return loaded;
   const tried: string[] = [];

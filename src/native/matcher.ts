@@ -29,6 +29,8 @@ export interface Addon {
   SetHandle: { fromShared(id: number): SetHandle };
   Stream: new (sets: SetHandle[], parser: number, maxGapBytes: number) => StreamHandle;
   hardenProcess(): boolean;
+  /** Makes a pipe as large as any process may. */
+  growPipe(descriptor: number): boolean;
   /** Name of the scan loop in use; throws if `LOGVEIL_SIMD` names none of this machine. */
   simd(): string;
   version(): string;

@@ -10,6 +10,9 @@ use napi_derive::napi;
 
 /// Longest chunk of one call, in bytes.
 const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// Default of `/proc/sys/fs/pipe-max-size`.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: libc::c_int = 1 << 20;
 /// Numbers in a head: hold, pending, parser, lines.
 const HEAD_SIZE: usize = 4;
 const RELEASED: &str = "the stream has been released";
@@ -264,6 +267,21 @@ pub fn harden_process() -> bool {
     }
     #[cfg(not(target_os = "linux"))]
     false
+}
+
+/// Makes a pipe as large as any process may (1 MiB): fewer and larger reads. What is no pipe stays as it is. False where nothing was changed.
+#[napi]
+pub fn grow_pipe(descriptor: i32) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: the call takes plain numbers; a descriptor that is none, or no pipe, is an error and changes nothing.
+        unsafe { libc::fcntl(descriptor, libc::F_SETPIPE_SZ, PIPE_BYTES) != -1 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        _ = descriptor;
+        false
+    }
 }
 
 /// Name of the scan loop in use. Throws if `LOGVEIL_SIMD` names none of this machine.
