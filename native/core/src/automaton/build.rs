@@ -30,14 +30,8 @@ impl Automaton {
             shared.push(prefix);
         }
 
-        let mut build = Builder {
-            nodes: SecretBuf::zeroed(count + 1),
-            siblings: Vec::new(),
-            own: Vec::new(),
-            tails: SecretBuf::zeroed(count),
-            levels: Vec::new(),
-            next: 0,
-        };
+        let mut build =
+            Builder { nodes: SecretBuf::zeroed(count + 1), siblings: Vec::new(), own: Vec::new(), runs: Vec::with_capacity(sorted.len()), next: 0 };
         let mut grams = GramTable::new(sorted.len());
         let mut threes = GramTable::new(sorted.len());
         let mut twos = vec![0u8; 1 << 16].into_boxed_slice();
@@ -57,12 +51,12 @@ impl Automaton {
             path.resize(path.len().max(text.len() + 1), NONE);
             last_child.resize(path.len(), NONE);
             let mut depth = prefix;
+            build.runs.push((build.next, id, depth.max(3) as u32 + 1));
             if depth < 4 {
                 depth = 4;
                 path[4] = build.next;
-                grams.set(u32::from_le_bytes([text[0], text[1], text[2], text[3]]), build.next);
-                build.tails[build.next as usize] = u32::from(text[1]) << 16 | u32::from(text[2]) << 8 | u32::from(text[3]);
-                build.add(text[3], 4);
+                grams.set(gram_at(text, 4), build.next);
+                build.add(text[3]);
             } else if depth < text.len() && build.nodes[path[depth] as usize] & CHILD != 0 {
                 build.siblings.push((last_child[depth], build.next));
             }
@@ -71,7 +65,7 @@ impl Automaton {
                 last_child[depth] = build.next;
                 depth += 1;
                 path[depth] = build.next;
-                build.add(text[depth - 1], depth);
+                build.add(text[depth - 1]);
             }
             if wrapped {
                 for &node in &path[4..text.len()] {
@@ -107,22 +101,28 @@ impl Automaton {
                 .map(|id| u8::from(is_word(slice(id)[0])) | u8::from(is_word(slice(id)[slice(id).len() - 1])) << 1)
                 .collect(),
         };
-        automaton.link(build, count);
+        automaton.link(build, count, &slice);
         automaton
     }
 
-    /// 2. Failure links and the chains of ends, by depth: those of shorter prefixes are known by then.
-    fn link(&mut self, build: Builder, count: usize) {
-        let Builder { nodes, own, mut tails, levels, .. } = build;
+    /// Puts the children of `node` into `list`.
+    fn children(&self, node: u32, list: &mut Vec<u32>) {
+        list.clear();
+        if self.nodes[node as usize] & CHILD != 0 {
+            list.extend(std::iter::successors(Some(node + 1), |&child| self.sibling(child)));
+        }
+    }
+
+    /// 2. Failure links and the chains of ends, by depth: those of shorter prefixes are known by then. Few nodes have one: those whose path ends with
+    /// the first four bytes of a needle, where a link begins, and children of such with one, where it may go on.
+    fn link<'a>(&mut self, build: Builder, count: usize, needle: &impl Fn(u32) -> &'a [u8]) {
+        let Builder { nodes, own, runs, .. } = build;
         self.nodes = nodes;
         let mut parents = vec![NONE; count];
         let mut wides = Vec::new();
         let mut children = Vec::new();
         for node in 0..count as u32 {
-            children.clear();
-            if self.nodes[node as usize] & CHILD != 0 {
-                children.extend(std::iter::successors(Some(node + 1), |&child| self.sibling(child)));
-            }
+            self.children(node, &mut children);
             for &child in &children {
                 parents[child as usize] = node;
             }
@@ -133,35 +133,56 @@ impl Automaton {
             }
         }
         self.wides = Sparse::new(count, wides.into_iter());
-        let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
         let mut owner = vec![NONE; count];
         for &(node, id) in &own {
             owner[node as usize] = id;
         }
+        // Last three bytes of the path to each node, and by depth the nodes where a link begins.
+        let mut tails: SecretBuf<u32> = SecretBuf::zeroed(count);
+        let mut starts: Vec<Vec<u32>> = Vec::new();
+        for (first, id, depth) in runs {
+            let text = needle(id);
+            for (node, depth) in (first..).zip(depth as usize..=text.len()) {
+                let gram = gram_at(text, depth);
+                tails[node as usize] = gram.swap_bytes() & 0xff_ffff;
+                if depth > 4 && self.grams.maybe(gram) && self.grams.get(gram).is_some() {
+                    starts.resize_with(starts.len().max(depth + 1), Vec::new);
+                    starts[depth].push(node);
+                }
+            }
+        }
+        let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
         // Nearest node with an end on the failure chain of each node, itself excluded.
         let mut chain = vec![NONE; count];
-        for level in &levels {
-            for &node in level {
-                let label = self.nodes[node as usize] as u8;
-                let parent = parents[node as usize];
-                if parent == NONE {
+        let mut going_on: Vec<u32> = Vec::new();
+        let mut depth = 0;
+        while depth < starts.len() || !going_on.is_empty() {
+            let mut linked = Vec::new();
+            for &node in going_on.iter().chain(starts.get(depth).into_iter().flatten()) {
+                if fails[node as usize].0 != NONE {
                     continue;
                 }
-                let tail = tails[parent as usize];
-                tails[node as usize] = (tail << 8 | u32::from(label)) & 0xff_ffff;
-                let (fail, depth) = fails[parent as usize];
-                let mut state = if fail == NONE {
-                    State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail }
-                } else {
-                    State { node: fail, depth, tail }
+                let label = self.nodes[node as usize] as u8;
+                let parent = parents[node as usize] as usize;
+                let tail = tails[parent];
+                let mut state = match fails[parent] {
+                    (NONE, _) => State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail },
+                    (node, depth) => State { node, depth, tail },
                 };
                 self.step_with(&mut state, label, |node| fails[node as usize]);
                 if state.node != NONE {
                     fails[node as usize] = (state.node, state.depth);
                     let fail = state.node as usize;
                     chain[node as usize] = if owner[fail] != NONE { state.node } else { chain[fail] };
+                    linked.push(node);
                 }
             }
+            going_on.clear();
+            for node in linked {
+                self.children(node, &mut children);
+                going_on.extend(&children);
+            }
+            depth += 1;
         }
         for node in 0..count {
             if fails[node].0 != NONE {
@@ -182,6 +203,11 @@ impl Automaton {
     }
 }
 
+/// The four bytes of `text` that end at `depth`, first lowest.
+fn gram_at(text: &[u8], depth: usize) -> u32 {
+    u32::from_le_bytes(text[depth - 4..depth].try_into().expect("4 bytes"))
+}
+
 /// The trie while it grows.
 struct Builder {
     nodes: SecretBuf<u16>,
@@ -189,19 +215,14 @@ struct Builder {
     siblings: Vec<(u32, u32)>,
     /// Node and the needle that ends there, in order of nodes.
     own: Vec<(u32, u32)>,
-    /// Last three bytes of the path to each node.
-    tails: SecretBuf<u32>,
-    levels: Vec<Vec<u32>>,
+    /// What each needle added: its first new node, the needle, and the depth of that node. The others follow it.
+    runs: Vec<(u32, u32, u32)>,
     next: u32,
 }
 
 impl Builder {
-    fn add(&mut self, label: u8, depth: usize) {
+    fn add(&mut self, label: u8) {
         self.nodes[self.next as usize] |= u16::from(label);
-        if self.levels.len() <= depth {
-            self.levels.resize_with(depth + 1, Vec::new);
-        }
-        self.levels[depth].push(self.next);
         self.next += 1;
     }
 }
