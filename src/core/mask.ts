@@ -50,7 +50,7 @@ const constant = (text: string): MaskFamily => ({ open: text, close: text, name:
 /** The families of a style, the wanted one first. */
 export function maskFamilies(options: Required<Pick<MaskOptions, "style">> & MaskOptions): MaskFamilies {
   const { style, text } = options;
-  const fills = [...(style === "length" && text !== undefined ? [text.charCodeAt(0)] : []), ...Buffer.from("*#x-._~=+|\x7f")];
+  const fills = style !== "length" ? [] : [...(text === undefined ? [] : [text.charCodeAt(0)]), ...Buffer.from("*#x-._~=+|\x7f")];
   const plain = style === "fixed" ? (text ?? "***") : "***";
   const named: MaskFamily[] =
     style === "label" || style === "keyed" ? [{ open: "[REDACTED:", close: "]", name: style === "keyed" ? "keyed" : "name" }, constant("[REDACTED]")] : [];
@@ -66,7 +66,11 @@ export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks
   const closes = families.texts.map((family) => Buffer.from(family.close));
   const runs = families.fills.map((fill) => Buffer.alloc(FILL_RUN, fill));
   const { bytes, offsets, flags } = table;
+  // A needle that meets a mask holds its first or last byte, or is a fill's: most hold none of those.
+  const edges = new Uint8Array(256);
+  for (const mask of [...opens, ...closes].flatMap((whole) => [whole, withoutBlanks(whole)])) if (mask.length > 0) edges[mask[0]!] = edges[mask.at(-1)!] = 1;
   for (let i = 0; i < flags.length; i++) {
+    if (fills.length === 0 && !holdsAny(bytes, offsets[i]!, offsets[i + 1]!, edges)) continue;
     const needle = Buffer.from(bytes.buffer, bytes.byteOffset + offsets[i]!, offsets[i + 1]! - offsets[i]!);
     const spaced = (flags[i]! & NEEDLE.SPACED) !== 0;
     families.texts.forEach((family, f) => {
@@ -80,6 +84,11 @@ export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks
     });
   }
   return { texts, fills };
+}
+
+function holdsAny(bytes: Uint8Array, from: number, to: number, wanted: Uint8Array): boolean {
+  for (let at = from; at < to; at++) if (wanted[bytes[at]!] === 1) return true;
+  return false;
 }
 
 /** Some end of `needle` is a beginning of `mask`, or `needle` holds all of it. */

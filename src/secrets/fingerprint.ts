@@ -30,13 +30,15 @@ export function nativeHash(): KeyedHash | undefined {
 }
 
 /** A function from a secret to its fingerprint of 8 base32 characters (RFC 4648 §6). Throws `LV_KEY_LENGTH` unless `key` has 32 bytes. */
-export function fingerprinter(key: Uint8Array, hash: KeyedHash = nativeHash() ?? portableHash): (value: Uint8Array) => string {
+export function fingerprinter(key: Uint8Array, hash?: KeyedHash): (value: Uint8Array) => string {
   // Checked here and not by the binding: that one aborts the whole process.
   if (!(key instanceof Uint8Array) || key.length !== KEY_BYTES) {
     throw new LogveilError("LV_KEY_LENGTH", `a fingerprint key must be ${KEY_BYTES} bytes long`, { facts: { bytes: key?.length } });
   }
   const own = Uint8Array.from(key);
-  return (value) => base32(hash(own, value).subarray(0, FINGERPRINT_BYTES));
+  // Loaded when there is something to hash: loading takes a while.
+  let chosen = hash;
+  return (value) => base32((chosen ??= nativeHash() ?? portableHash)(own, value).subarray(0, FINGERPRINT_BYTES));
 }
 
 function base32(bytes: Uint8Array): string {
