@@ -410,54 +410,56 @@ fn the_gap_limit_acts_at_the_same_byte_at_any_chunking_and_bounds_what_is_held()
 }
 
 /// Long texts with few matches, where the sieve skips most: in one piece and at random cuts, with every scan loop, as byte by byte, where
-/// it can skip nothing.
-#[test]
-fn what_the_sieve_skips_matches_nothing() {
+/// it can skip nothing. `round` varies how short the shortest needle is, by which the sieve samples.
+fn compare_skipped(random: &mut Random, round: usize) {
     let letters: Vec<String> = (b'a'..=b'z').chain(b'0'..=b'9').map(|byte| char::from(byte).to_string()).collect();
     let mut pieces: Vec<&str> = letters.iter().map(String::as_str).collect();
     let plain = pieces.len();
     pieces.extend(["\n", "\r\n", "\x1b[1m", "\x1b[m", " ", " ", "  ", "\x1b]0;title\x07", "\x08", "\t", "\n\n"]);
-    let mut random = Random(0xfeed_beef);
-    for round in 0..800 {
-        let needles: Vec<Needle> = (0..1 + random.below(40))
-            .map(|_| {
-                let flags = [0, WRAPPED, WRAPPED, TOKEN, SPACED][random.below(5)];
-                // Of every shortest length the sieve samples differently.
-                let most = 18 + random.below(30);
-                let bytes = random.text(&pieces[..plain], 4 + round % 14, most);
-                Needle { bytes: if flags == TOKEN { bytes[..bytes.len().min(32)].to_vec() } else { bytes }, flags }
-            })
-            .collect();
-        let mut input = Vec::new();
-        for _ in 0..1 + random.below(20) {
-            let most = random.below(400);
-            let filler = if random.below(3) == 0 { &pieces[..] } else { &pieces[..plain] };
-            input.extend(random.text(filler, 0, most));
-            let mut planted = needles[random.below(needles.len())].bytes.clone();
-            planted.truncate(planted.len() - [0, 0, 1, planted.len() / 2][random.below(4)]);
-            for _ in 0..random.below(3) {
-                let at = random.below(planted.len() + 1);
-                planted.splice(at..at, pieces[plain + random.below(pieces.len() - plain)].bytes());
-            }
-            input.extend(planted);
+    let needles: Vec<Needle> = (0..1 + random.below(40))
+        .map(|_| {
+            let flags = [0, WRAPPED, WRAPPED, TOKEN, SPACED][random.below(5)];
+            // Of every shortest length the sieve samples differently.
+            let most = 18 + random.below(30);
+            let bytes = random.text(&pieces[..plain], 4 + round % 14, most);
+            Needle { bytes: if flags == TOKEN { bytes[..bytes.len().min(32)].to_vec() } else { bytes }, flags }
+        })
+        .collect();
+    let mut input = Vec::new();
+    for _ in 0..1 + random.below(20) {
+        let most = random.below(400);
+        let filler = if random.below(3) == 0 { &pieces[..] } else { &pieces[..plain] };
+        input.extend(random.text(filler, 0, most));
+        let mut planted = needles[random.below(needles.len())].bytes.clone();
+        planted.truncate(planted.len() - [0, 0, 1, planted.len() / 2][random.below(4)]);
+        for _ in 0..random.below(3) {
+            let at = random.below(planted.len() + 1);
+            planted.splice(at..at, pieces[plain + random.below(pieces.len() - plain)].bytes());
         }
-        let set = build(&needles);
-        let bytewise: Vec<usize> = (1..input.len()).collect();
-        let (expected, steps) = run(&set, &input, &bytewise, 1 << 16);
-        for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
-            let few: Vec<usize> = (1..input.len()).filter(|_| random.below(150) == 0).collect();
-            for cuts in [vec![], few, random.cuts(input.len())] {
-                let (marks, holds) = run_with(simd, &set, &input, &cuts, 1 << 16);
-                let case = || format!("{simd:?} needles {needles:?}\ninput {:?}\ncuts {cuts:?}", String::from_utf8_lossy(&input));
-                assert!(marks == expected, "{}", case());
-                for (end, hold) in holds {
-                    if let Some(step) = steps.iter().find(|step| step.0 == end) {
-                        assert_eq!(hold, step.1, "held after {end}; {}", case());
-                    }
+        input.extend(planted);
+    }
+    let set = build(&needles);
+    let bytewise: Vec<usize> = (1..input.len()).collect();
+    let (expected, steps) = run(&set, &input, &bytewise, 1 << 16);
+    for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+        let few: Vec<usize> = (1..input.len()).filter(|_| random.below(150) == 0).collect();
+        for cuts in [vec![], few, random.cuts(input.len())] {
+            let (marks, holds) = run_with(simd, &set, &input, &cuts, 1 << 16);
+            let case = || format!("{simd:?} needles {needles:?}\ninput {:?}\ncuts {cuts:?}", String::from_utf8_lossy(&input));
+            assert!(marks == expected, "{}", case());
+            for (end, hold) in holds {
+                if let Some(step) = steps.iter().find(|step| step.0 == end) {
+                    assert_eq!(hold, step.1, "held after {end}; {}", case());
                 }
             }
         }
     }
+}
+
+#[test]
+fn what_the_sieve_skips_matches_nothing() {
+    let mut random = Random(0xfeed_beef);
+    (0..800).for_each(|round| compare_skipped(&mut random, round));
 }
 
 /// The gap limit with needles that the sieve samples by long windows: what is cut there leaves a fragment, in one piece as byte by byte.
@@ -523,6 +525,9 @@ fn fuzz() {
     let mut cases = 0u64;
     while std::time::Instant::now() < end {
         compare(&mut random, 60);
+        if cases.is_multiple_of(20) {
+            compare_skipped(&mut random, cases as usize / 20);
+        }
         cases += 1;
     }
     println!("{cases} cases");

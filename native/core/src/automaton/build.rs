@@ -113,7 +113,7 @@ impl Automaton {
         }
     }
 
-    /// 2. Failure links and the chains of ends, by depth: those of shorter prefixes are known by then. Few nodes have one: those whose path ends with
+    /// Step 2: failure links and the chains of ends, by depth: those of shorter prefixes are known by then. Few nodes have one: those whose path ends with
     /// the first four bytes of a needle, where a link begins, and children of such with one, where it may go on.
     fn link<'a>(&mut self, build: Builder, count: usize, needle: &impl Fn(u32) -> &'a [u8]) {
         let Builder { nodes, own, runs, .. } = build;
