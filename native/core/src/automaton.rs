@@ -60,7 +60,7 @@ pub struct Automaton {
     ends: Sparse<End>,
     pub grams: GramTable,
     threes: GramTable,
-    /// By the last two bytes: on the heap, since two bytes of a secret tell nothing and a mapping more per set would count.
+    /// By the last two bytes, two bits each, four to a byte: on the heap, since two bytes of a secret tell nothing and a mapping more per set would count.
     twos: Box<[u8]>,
     ones: [u8; 256],
     lengths: Vec<u32>,
@@ -169,7 +169,7 @@ impl Automaton {
     pub fn shallow_depth(&self, tail: u32, limit: u32, want: u8) -> u32 {
         if limit >= 3 && self.threes.maybe(tail) && self.threes.get(tail).unwrap_or(0) as u8 & want != 0 {
             3
-        } else if limit >= 2 && self.twos[(tail & 0xffff) as usize] & want != 0 {
+        } else if limit >= 2 && self.twos[(tail & 0xffff) as usize / 4] >> (tail % 4 * 2) & want != 0 {
             2
         } else {
             u32::from(limit >= 1 && self.ones[(tail & 0xff) as usize] & want != 0)

@@ -462,6 +462,35 @@ fn what_the_sieve_skips_matches_nothing() {
     (0..800).for_each(|round| compare_skipped(&mut random, round));
 }
 
+/// Every scan loop, sets of 1 to 100,000 needles, a needle at every shift against the words of the kernel: each is found, and nothing else.
+#[test]
+fn sets_of_all_sizes_find_their_needles_at_every_shift() {
+    let letters: Vec<String> = (b'a'..=b'z').chain(b'A'..=b'Z').map(|byte| char::from(byte).to_string()).collect();
+    let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+    let mut random = Random(31);
+    for (size, least) in [(1, 4), (2, 5), (7, 7), (30, 8), (100, 11), (300, 15), (1000, 8), (10_000, 15), (100_000, 12)] {
+        let needles: Vec<Needle> = (0..size).map(|_| Needle { bytes: random.text(&letters, least, least + 24), flags: WRAPPED }).collect();
+        let set = build(&needles);
+        let mut input = Vec::new();
+        let mut planted = vec![];
+        for shift in 0..260 {
+            // Digits: no needle has any.
+            input.extend(random.text(&["1", "2", "3", "4", " ", "7\n"], 70, 70));
+            input.resize(input.len().next_multiple_of(64) + shift % 64, b'0');
+            planted.push(input.len()..input.len() + needles[shift % size].bytes.len());
+            input.extend(&needles[shift % size].bytes);
+        }
+        input.extend([b'0'; 100]);
+        let expected: Vec<bool> = (0..input.len()).map(|at| planted.iter().any(|range| range.contains(&at))).collect();
+        for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+            for cuts in [vec![], (1..input.len() / 4096).map(|cut| cut * 4096).collect(), random.cuts(input.len())] {
+                let (marks, _) = run_with(simd, &set, &input, &cuts, 1 << 16);
+                assert!(marks.masked == expected, "{simd:?}, {size} needles, cuts {cuts:?}");
+            }
+        }
+    }
+}
+
 /// The gap limit with needles that the sieve samples by long windows: what is cut there leaves a fragment, in one piece as byte by byte.
 #[test]
 fn the_gap_limit_is_the_sieves_too() {

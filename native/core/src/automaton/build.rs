@@ -34,7 +34,7 @@ impl Automaton {
             Builder { nodes: SecretBuf::zeroed(count + 1), siblings: Vec::new(), own: Vec::new(), runs: Vec::with_capacity(sorted.len()), next: 0 };
         let mut grams = GramTable::new(sorted.len());
         let mut threes = GramTable::new(sorted.len());
-        let mut twos = vec![0u8; 1 << 16].into_boxed_slice();
+        let mut twos = vec![0u8; 1 << 14].into_boxed_slice();
         let mut ones = [0u8; 256];
 
         // 1. The trie. path[d] is the node at depth d of the needle before, last_child[d] the newest child of path[d].
@@ -46,7 +46,7 @@ impl Automaton {
             let bits = if wrapped { PREFIX | PREFIX_WRAPPED } else { PREFIX };
             let three = u32::from(text[0]) << 16 | u32::from(text[1]) << 8 | u32::from(text[2]);
             ones[text[0] as usize] |= bits;
-            twos[(three >> 8) as usize] |= bits;
+            twos[(three >> 8) as usize / 4] |= bits << ((three >> 8) % 4 * 2);
             threes.set(three, threes.get(three).unwrap_or(0) | u32::from(bits));
             path.resize(path.len().max(text.len() + 1), NONE);
             last_child.resize(path.len(), NONE);
