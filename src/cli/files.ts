@@ -23,7 +23,9 @@ export function temporaryFiles(): ReadonlySet<string> {
 
 function ioError(file: string, what: string, error: unknown): LogveilError {
   if (error instanceof LogveilError) return error;
-  const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
+  const { code = "unknown error", syscall } = error as NodeJS.ErrnoException;
+  if (syscall?.startsWith("write"))
+    return new LogveilError("LV_IO", `${file}: the masked text cannot be written (${code})`, { cause: error, facts: { file, code } });
   const hint = code.startsWith("Z_") || code.startsWith("ZSTD") ? "the compressed data is damaged or cut off" : code;
   return new LogveilError("LV_IO", `${file}: ${what} (${hint})`, { cause: error, facts: { file, code } });
 }

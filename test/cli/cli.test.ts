@@ -1,6 +1,6 @@
 /** The command line as a user meets it: the built program in a process of its own. */
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, linkSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, linkSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,6 +35,11 @@ describe("scrub", () => {
     expect(entries.map(({ type }) => type)).toEqual(["finding", "finding", "summary"]);
     expect(entries[2]).toMatchObject({ bytesIn: line.length, findings: 2, secrets: 1 });
     expect(code).toBe(1);
+  });
+
+  test.runIf(existsSync("/dev/full"))("says when the output, not the input, is at fault", () => {
+    const { status, stderr } = spawnSync("bash", ["-c", `echo x | '${process.execPath}' '${main}' scrub --secret-env MY_TOKEN > /dev/full`], { env });
+    expect([status, stderr.toString()]).toEqual([2, "logveil: stdin: the masked text cannot be written (ENOSPC)\n"]);
   });
 
   test("--in-place tells that another name of the file still holds the unmasked text", () => {
