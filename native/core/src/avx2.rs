@@ -42,6 +42,33 @@ pub fn look_up(filter: &Filter, windows: &[u64], hits: &mut [u8]) {
     }
 }
 
+/// Line feeds in `text`.
+pub fn count_lines(text: &[u8]) -> usize {
+    assert!(available());
+    // SAFETY: AVX2 is there.
+    unsafe { count_lines_in(text) }
+}
+
+#[target_feature(enable = "avx2")]
+fn count_lines_in(text: &[u8]) -> usize {
+    let wanted = _mm256_set1_epi8(b'\n' as i8);
+    let mut total = _mm256_setzero_si256();
+    // Each byte of a sum counts to 255.
+    for part in text.chunks(32 * 255) {
+        let mut sum = _mm256_setzero_si256();
+        for at in (0..part.len() / 32).map(|index| index * 32) {
+            sum = _mm256_sub_epi8(sum, _mm256_cmpeq_epi8(load(part, at), wanted));
+        }
+        total = _mm256_add_epi64(total, _mm256_sad_epu8(sum, _mm256_setzero_si256()));
+    }
+    let mut lanes = [0u64; 4];
+    // SAFETY: four numbers are 32 bytes.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), total) };
+    // Only the last part may have bytes left over.
+    let rest = text.chunks(32 * 255).next_back().map_or(&[][..], |part| &part[part.len() / 32 * 32..]);
+    lanes.iter().sum::<u64>() as usize + rest.iter().filter(|&&byte| byte == b'\n').count()
+}
+
 /// For each mask of eight bytes the order that moves those that are not in it to the front, and how many those are.
 static DENSE: [([u8; 8], u8); 256] = {
     let mut table = [([0; 8], 0); 256];

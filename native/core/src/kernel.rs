@@ -121,6 +121,15 @@ pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u8]) {
     }
 }
 
+/// Line feeds in `text`.
+pub fn count_lines(simd: Simd, text: &[u8]) -> usize {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => crate::avx2::count_lines(text),
+        _ => memchr::memchr_iter(b'\n', text).count(),
+    }
+}
+
 /// Appends `text` without whitespace to `dense`.
 pub fn despace(simd: Simd, text: &[u8], dense: &mut Vec<u8>) {
     match simd {

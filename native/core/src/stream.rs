@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::block::Block;
 use crate::dense::Dense;
-use crate::kernel::Simd;
+use crate::kernel::{Simd, count_lines};
 use crate::projection::{Parser, parser_after};
 use crate::rows::Rows;
 use crate::scanner::Scanner;
@@ -27,6 +27,7 @@ pub struct Stream {
     max_gap_bytes: u64,
     total: u64,
     lines: u64,
+    simd: Simd,
     block: Box<Block>,
     dense: Dense,
 }
@@ -44,6 +45,7 @@ impl Stream {
             max_gap_bytes,
             total: 0,
             lines: 0,
+            simd,
             block: Box::new(Block::new(simd, max_gap_bytes)),
             dense: Dense::new(simd, max_gap_bytes),
         })
@@ -57,7 +59,7 @@ impl Stream {
         }
         self.parser = parser_after(chunk, self.parser);
         self.total += chunk.len() as u64;
-        self.lines = memchr::memchr_iter(b'\n', chunk).count() as u64;
+        self.lines = count_lines(self.simd, chunk) as u64;
         self.rows.len()
     }
 

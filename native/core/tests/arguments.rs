@@ -47,3 +47,17 @@ fn an_unknown_parser_state_is_refused() {
     assert!(Stream::new(vec![], 5, 0, Simd::best()).is_some());
     assert!(Stream::new(vec![], 6, 0, Simd::best()).is_none());
 }
+
+#[test]
+fn line_feeds_are_counted_on_every_loop_at_every_length() {
+    for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+        for length in (0..300).chain([8159, 8160, 8161, 8192, 20_000]) {
+            // One line feed in three bytes, and nothing but line feeds: more than a byte counts.
+            for text in [b"\n-\r".repeat(length).as_slice(), &vec![b'\n'; length]] {
+                let mut stream = Stream::new(vec![], 0, 0, simd).expect("valid state");
+                stream.scan(text);
+                assert_eq!(stream.head().lines, text.iter().filter(|&&byte| byte == b'\n').count() as u64, "{simd:?}, {length}");
+            }
+        }
+    }
+}
