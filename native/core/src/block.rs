@@ -16,6 +16,8 @@ pub struct Gap {
     pub before: usize,
     pub at: usize,
     pub end: usize,
+    /// Number of its first window.
+    windows: usize,
     /// A match may go across.
     loud: bool,
 }
@@ -44,9 +46,8 @@ pub struct Block {
     /// Positions of windows that may begin a match.
     suspects: Box<Marks>,
     gaps: Vec<Gap>,
+    any_loud: bool,
     windows: Vec<u64>,
-    /// Index of the gap that each window belongs to.
-    owners: Vec<u32>,
     hits: Vec<u8>,
     joined: Box<Joined>,
     events: Vec<Event>,
@@ -67,8 +68,8 @@ impl Block {
             marks: Box::new(Marks::new()),
             suspects: Box::new(Marks::new()),
             gaps: Vec::new(),
+            any_loud: false,
             windows: Vec::new(),
-            owners: Vec::new(),
             hits: Vec::new(),
             joined: Box::new(Joined::new()),
             events: Vec::new(),
@@ -114,8 +115,8 @@ impl Block {
         let words = self.bits.fill(self.simd, sieve, chunk, start);
         (self.start, self.end) = (start, chunk.len().min(start + BLOCK_BYTES));
         self.gaps.clear();
+        self.any_loud = false;
         self.windows.clear();
-        self.owners.clear();
         self.events.clear();
         self.event = 0;
         self.marks.clear();
@@ -125,8 +126,8 @@ impl Block {
         self.marks.close(self.end - start);
         self.look_at_gaps(sieve, chunk);
         self.find_suspects(sieve, chunk, words);
-        let loud = self.test_windows(sieve) | self.gaps.iter().any(|gap| gap.loud);
-        let mut gaps = if loud { self.gaps.as_slice() } else { &[] }.iter().filter(|gap| gap.loud).peekable();
+        self.test_windows(sieve);
+        let mut gaps = if self.any_loud { self.gaps.as_slice() } else { &[] }.iter().filter(|gap| gap.loud).peekable();
         for &suspect in self.suspects.all() {
             let at = start + usize::from(suspect);
             while let Some(gap) = gaps.next_if(|gap| gap.at < at) {
@@ -185,38 +186,37 @@ impl Block {
                         continue;
                     }
                     Err(until) => {
-                        self.add(Gap { before, at, end: until, loud: true });
+                        self.add(before, at, until, true, self.windows.len());
                         continue;
                     }
                 }
             };
-            self.add_simple(sieve, chunk, Gap { before, at, end, loud: false });
+            self.add_simple(sieve, chunk, before, at, end);
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, gap: Gap) {
-        (self.resume, self.text) = (gap.end, gap.end);
-        self.gaps.push(gap);
+    fn add(&mut self, before: usize, at: usize, end: usize, loud: bool, windows: usize) {
+        (self.resume, self.text) = (end, end);
+        self.any_loud |= loud;
+        self.gaps.push(Gap { before, at, end, windows, loud });
     }
 
     /// A gap with enough text on both sides: two windows, or a few of a short needle.
     #[inline(always)]
-    fn add_simple(&mut self, sieve: &Sieve, chunk: &[u8], mut gap: Gap) {
-        let before = gap.at.checked_sub(LONG_BYTES).and_then(|start| long_at(chunk, start));
-        let (Some(before), Some(behind)) = (before, long_at(chunk, gap.end)) else {
-            return self.add_close(sieve, chunk, gap.before, gap.at, gap.end);
-        };
-        let joined = |back: usize| before >> (64 - 8 * back) | behind << (8 * back);
+    fn add_simple(&mut self, sieve: &Sieve, chunk: &[u8], before: usize, at: usize, end: usize) {
+        let text = at.checked_sub(LONG_BYTES).and_then(|start| long_at(chunk, start));
+        let (Some(text), Some(behind)) = (text, long_at(chunk, end)) else { return self.add_close(sieve, chunk, before, at, end) };
+        let joined = |back: usize| text >> (64 - 8 * back) | behind << (8 * back);
+        let windows = self.windows.len();
         if sieve.long.is_some() {
             self.windows.extend_from_slice(&[joined(LONG_BYTES - 1), behind]);
-            self.owners.extend_from_slice(&[self.gaps.len() as u32; 2]);
         }
-        gap.loud = gap.end - gap.at >= self.gap_bytes;
+        let mut loud = end - at >= self.gap_bytes;
         if let Some(Short { stride, width, .. }) = sieve.short {
-            gap.loud |= (1..width).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
+            loud |= (1..width).rev().step_by(stride).any(|back| sieve.knows_short(joined(back))) || sieve.knows_short(behind);
         }
-        self.add(gap);
+        self.add(before, at, end, loud, windows);
     }
 
     /// Gaps with little text between them: goes on, joining the text, until there is enough of it in one piece.
@@ -228,8 +228,9 @@ impl Block {
             let next = self.joined.add(chunk, end);
             let enough = next == end + MAX_STRETCH;
             if enough || self.joined.is_full() {
+                let windows = self.windows.len();
                 let loud = self.add_joined(sieve) || deleted >= self.gap_bytes;
-                self.add(Gap { before, at, end: if enough { end } else { next }, loud });
+                self.add(before, at, if enough { end } else { next }, loud, windows);
                 if enough {
                     self.resume = next;
                     return;
@@ -241,7 +242,7 @@ impl Block {
                     deleted += behind - next;
                     end = behind;
                 }
-                Err(until) => return self.add(Gap { before, at, end: until, loud: true }),
+                Err(until) => return self.add(before, at, until, true, self.windows.len()),
             }
         }
     }
@@ -252,7 +253,6 @@ impl Block {
         if sieve.long.is_some() {
             for window in bytes.chunks_exact(LONG_BYTES) {
                 self.windows.push(u64::from_le_bytes(window.try_into().expect("8 bytes")));
-                self.owners.push(self.gaps.len() as u32);
             }
         }
         let short = |stride: usize| {
@@ -261,23 +261,23 @@ impl Block {
         sieve.short.as_ref().is_some_and(|Short { stride, .. }| short(*stride))
     }
 
-    /// Looks up the windows collected; tells whether some gap is loud.
-    fn test_windows(&mut self, sieve: &Sieve) -> bool {
-        let Some(filter) = &sieve.long else { return false };
+    /// Looks up the windows collected: a known one makes its gap loud.
+    fn test_windows(&mut self, sieve: &Sieve) {
+        let Some(filter) = &sieve.long else { return };
+        let count = self.windows.len();
         // What fills the last eight up counts for nothing.
-        self.windows.resize(self.windows.len().next_multiple_of(8), 0);
+        self.windows.resize(count.next_multiple_of(8), 0);
         self.hits.resize(self.windows.len() / 8, 0);
         kernel::look_up(self.simd, filter, &self.windows, &mut self.hits);
-        let mut loud = false;
         for (index, &hits) in self.hits.iter().enumerate().filter(|(_, hits)| **hits != 0) {
-            for window in (index * 8..self.owners.len()).take(8).filter(|window| hits >> (window % 8) & 1 != 0) {
+            for window in (index * 8..count).take(8).filter(|window| hits >> (window % 8) & 1 != 0) {
                 if sieve.checked(self.windows[window]) {
-                    self.gaps[self.owners[window] as usize].loud = true;
-                    loud = true;
+                    let owner = self.gaps.partition_point(|gap| gap.windows <= window) - 1;
+                    self.gaps[owner].loud = true;
+                    self.any_loud = true;
                 }
             }
         }
-        loud
     }
 }
 
