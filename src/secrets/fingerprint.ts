@@ -41,10 +41,14 @@ export function fingerprinter(key: Uint8Array, hash?: KeyedHash): (value: Uint8A
   return (value) => base32((chosen ??= nativeHash() ?? portableHash)(own, value).subarray(0, FINGERPRINT_BYTES));
 }
 
+/** The first 5 bytes in base32. */
 function base32(bytes: Uint8Array): string {
-  let bits = 0n;
-  for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
-  return Array.from({ length: 8 }, (_, i) => BASE32[Number((bits >> BigInt(35 - 5 * i)) & 31n)]).join("");
+  let text = "";
+  for (let bit = 0; bit < FINGERPRINT_BYTES * 8; bit += 5) {
+    const two = (bytes[bit >> 3]! << 8) | (bytes[(bit >> 3) + 1] ?? 0);
+    text += BASE32[(two >> (11 - (bit & 7))) & 31]!;
+  }
+  return text;
 }
 
 /**

@@ -137,17 +137,20 @@ impl Automaton {
         for &(node, id) in &own {
             owner[node as usize] = id;
         }
-        // Last three bytes of the path to each node, and by depth the nodes where a link begins.
+        // Last three bytes of the path to each node, and by depth the nodes where a link may begin, with the node of the four bytes it begins with.
         let mut tails: SecretBuf<u32> = SecretBuf::zeroed(count);
-        let mut starts: Vec<Vec<u32>> = Vec::new();
+        let mut starts: Vec<Vec<(u32, u32)>> = Vec::new();
         for (first, id, depth) in runs {
             let text = needle(id);
             for (node, depth) in (first..).zip(depth as usize..=text.len()) {
                 let gram = gram_at(text, depth);
                 tails[node as usize] = gram.swap_bytes() & 0xff_ffff;
-                if depth > 4 && self.grams.maybe(gram) && self.grams.get(gram).is_some() {
+                if depth > 4
+                    && self.grams.maybe(gram)
+                    && let Some(root) = self.grams.get(gram)
+                {
                     starts.resize_with(starts.len().max(depth + 1), Vec::new);
-                    starts[depth].push(node);
+                    starts[depth].push((node, root));
                 }
             }
         }
@@ -158,23 +161,23 @@ impl Automaton {
         let mut depth = 0;
         while depth < starts.len() || !going_on.is_empty() {
             let mut linked = Vec::new();
-            for &node in going_on.iter().chain(starts.get(depth).into_iter().flatten()) {
-                if fails[node as usize].0 != NONE {
-                    continue;
-                }
-                let label = self.nodes[node as usize] as u8;
+            let mut link = |node: u32, (fail, depth): (u32, u32), fails: &mut [(u32, u32)]| {
+                fails[node as usize] = (fail, depth);
+                chain[node as usize] = if owner[fail as usize] != NONE { fail } else { chain[fail as usize] };
+                linked.push(node);
+            };
+            for &node in &going_on {
                 let parent = parents[node as usize] as usize;
-                let tail = tails[parent];
-                let mut state = match fails[parent] {
-                    (NONE, _) => State { node: NONE, depth: self.shallow_depth(tail, 3, PREFIX), tail },
-                    (node, depth) => State { node, depth, tail },
-                };
-                self.step_with(&mut state, label, |node| fails[node as usize]);
+                let (fail, depth) = fails[parent];
+                let mut state = State { node: fail, depth, tail: tails[parent] };
+                self.step_with(&mut state, self.nodes[node as usize] as u8, |node| fails[node as usize]);
                 if state.node != NONE {
-                    fails[node as usize] = (state.node, state.depth);
-                    let fail = state.node as usize;
-                    chain[node as usize] = if owner[fail] != NONE { state.node } else { chain[fail] };
-                    linked.push(node);
+                    link(node, (state.node, state.depth), &mut fails);
+                }
+            }
+            for &(node, root) in starts.get(depth).into_iter().flatten() {
+                if fails[node as usize].0 == NONE {
+                    link(node, (root, 4), &mut fails);
                 }
             }
             going_on.clear();
