@@ -50,6 +50,26 @@ function synthetic(bytes) {
   return Buffer.from(lines.join(""));
 }
 
+/** `bytes` of pseudo-random data. */
+function noise(bytes, seed) {
+  const next = seeded(seed);
+  const data = Buffer.alloc(bytes);
+  for (let at = 0; at + 4 <= bytes; at += 4) data.writeUInt32LE(next(), at);
+  return data;
+}
+
+/** Text that looks like secrets all over, or has nothing but control sequences: rows of name and bytes. */
+export function dumps(size) {
+  const data = noise(1 << 20, "dump");
+  const wrapped = (text, width, before = "", after = "") => Buffer.from(text.replace(new RegExp(`.{1,${width}}`, "g"), `${before}$&${after}\n`));
+  return [
+    { name: "base64 dump", text: repeat(wrapped(data.toString("base64"), 76), size) },
+    { name: "hex dump", text: repeat(wrapped(data.toString("hex"), 64), size) },
+    { name: "lock file", text: repeat(wrapped(data.toString("base64"), 88, '      "integrity": "sha512-', '",'), size) },
+    { name: "nothing but control sequences", text: repeat(Buffer.from("\x1b[1m\x1b[32m\x1b[0m\x1b[38;5;27m"), size) },
+  ];
+}
+
 const repeat = (bytes, size) => Buffer.concat(Array.from({ length: Math.ceil(size / bytes.length) }, () => bytes)).subarray(0, size);
 
 /** Header and start of the payload that thousands of tokens of one issuer share. */

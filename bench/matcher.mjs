@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { seeded } from "./corpora.mjs";
+import { dumps, seeded } from "./corpora.mjs";
 import { check, record, root, smoke } from "./lib.mjs";
 
 const CHUNK_BYTES = 64 * 1024;
@@ -11,6 +11,8 @@ const PLANTED = 500;
 /** Bars of issue 3: with AVX2 against Vectorscan, any against aho-corasick. */
 const AGAINST_VECTORSCAN = { 10: 0.5, 100: 0.8, 1000: 1, 10_000: 1, 100_000: 0.9 };
 const AGAINST_AHO_CORASICK = { 100: 15, 1000: 15, 10_000: 15, 100_000: 8 };
+/** On texts that suit a filter least, against Vectorscan. */
+const ON_DUMPS = { "near-prefixes": 0.5, "base64 dump": 0.8, "hex dump": 0.8, "lock file": 0.8 };
 const BUILD_MS = { 10_000: 150, 100_000: 1500 };
 const COUNTS = smoke ? [100] : [10, 100, 1000, 10_000, 100_000];
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
@@ -53,6 +55,22 @@ const lines = (text) =>
     .filter((line) => line.startsWith("{"))
     .map((line) => JSON.parse(line));
 
+/** Runs our matcher in a process of its own, under `env`. */
+function scan(files, rounds, env) {
+  const { stdout, status } = spawnSync(process.execPath, [join(root, "bench/scan.mjs"), ...files, String(CHUNK_BYTES), String(rounds)], {
+    env: { ...process.env, ...env },
+    encoding: "utf8",
+  });
+  return status === 0 ? lines(stdout)[0] : undefined;
+}
+
+/** Runs the Rust rivals. */
+function others(files, rounds) {
+  return lines(
+    spawnSync(join(root, "bench/rivals/target/release/logveil-rivals"), [...files, String(CHUNK_BYTES), String(rounds)], { encoding: "utf8" }).stdout,
+  );
+}
+
 export function benchMatcher(text, rounds) {
   const folder = mkdtempSync(join(tmpdir(), "logveil-bench-"));
   const rivals =
@@ -63,13 +81,6 @@ export function benchMatcher(text, rounds) {
     const files = [join(folder, "needles"), join(folder, "text")];
     writeFileSync(files[0], fileOf(values));
     writeFileSync(files[1], plant(text, values));
-    const scan = (env) => {
-      const { stdout, status } = spawnSync(process.execPath, [join(root, "bench/scan.mjs"), ...files, String(CHUNK_BYTES), String(rounds)], {
-        env: { ...process.env, ...env },
-        encoding: "utf8",
-      });
-      return status === 0 ? lines(stdout)[0] : undefined;
-    };
     const label = `${count.toLocaleString("en")} needles`;
     const found = {};
     for (const [name, env] of Object.entries({
@@ -77,7 +88,7 @@ export function benchMatcher(text, rounds) {
       "native, scalar": { LOGVEIL_ENGINE: "native", LOGVEIL_SIMD: "scalar" },
       portable: { LOGVEIL_ENGINE: "portable" },
     })) {
-      const answer = scan(env);
+      const answer = scan(files, rounds, env);
       if (answer === undefined) continue;
       found[name] = answer;
       check(`${name}, ${label}: ${answer.matches} of ${PLANTED} matches`, answer.matches === PLANTED);
@@ -90,10 +101,7 @@ export function benchMatcher(text, rounds) {
       if (count >= 1000) record(`${label}: memory per needle beyond its bytes`, native.beyond, "B", ["<=", 200]);
     }
     if (!rivals) continue;
-    const { stdout } = spawnSync(join(root, "bench/rivals/target/release/logveil-rivals"), [...files, String(CHUNK_BYTES), String(rounds)], {
-      encoding: "utf8",
-    });
-    for (const { name, speed, matches } of lines(stdout)) {
+    for (const { name, speed, matches } of others(files, rounds)) {
       if (name !== "memcpy") check(`${name}, ${label}: ${matches} of ${PLANTED} matches`, matches === PLANTED);
       record(`${label}: ${name}`, speed, "MB/s");
       if (native === undefined) continue;
@@ -101,5 +109,27 @@ export function benchMatcher(text, rounds) {
       record(`${label}: native against ${name}`, native.speed / speed, "x", bars?.[count] && [">=", bars[count]]);
     }
   }
+  if (rivals) benchDumps(text.length, rounds, folder);
   rmSync(folder, { recursive: true });
+}
+
+/** 1,000 needles on text that looks like them. */
+function benchDumps(size, rounds, folder) {
+  const values = needles(1000, "fresh");
+  const files = [join(folder, "needles"), join(folder, "text")];
+  writeFileSync(files[0], fileOf(values));
+  const near = Buffer.from(values.map((value) => `${value.slice(0, -1)}~`).join(" "));
+  for (const { name, text } of [
+    { name: "near-prefixes", text: Buffer.concat(Array(Math.ceil(size / near.length)).fill(near)).subarray(0, size) },
+    ...dumps(size),
+  ]) {
+    writeFileSync(files[1], text);
+    const native = scan(files, rounds, { LOGVEIL_ENGINE: "native" });
+    const vectorscan = others(files, rounds).find((rival) => rival.name === "Vectorscan");
+    if (native === undefined) return;
+    record(`1,000 needles, ${name}: native`, native.speed, "MB/s");
+    if (vectorscan === undefined) continue;
+    check(`${name}: ${native.matches} and ${vectorscan.matches} matches`, native.matches === vectorscan.matches);
+    record(`1,000 needles, ${name}: native against Vectorscan`, native.speed / vectorscan.speed, "x", ON_DUMPS[name] && [">=", ON_DUMPS[name]]);
+  }
 }

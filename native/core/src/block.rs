@@ -108,7 +108,8 @@ impl Block {
 
     /// The last gap that starts before `position`.
     pub fn gap_before(&self, position: usize) -> Option<Gap> {
-        self.gaps.iter().rev().find(|gap| gap.at < position).copied()
+        let after = self.gaps.partition_point(|gap| gap.at < position);
+        after.checked_sub(1).map(|index| self.gaps[index])
     }
 
     fn fill(&mut self, sieve: &Sieve, chunk: &[u8], start: usize) {
