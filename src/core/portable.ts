@@ -72,7 +72,7 @@ class Place {
 const SEARCH_BYTES = 64;
 /** How far the lanes go before they are asked again whether anything is under way, in bytes: this much at first, then twice as much each time. */
 const FIRST_STEP_BYTES = 16;
-const LAST_STEP_BYTES = 16_384;
+const LAST_STEP_BYTES = 1024;
 
 /** The lanes of one set in one stream. */
 class SetScanner {
