@@ -11,7 +11,7 @@ const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2
 export async function run(command: readonly string[], options: MaskingOptions): Promise<number> {
   const [file, ...args] = command;
   if (file === undefined) throw new LogveilError("LV_USAGE", "run needs a command: logveil run [options] -- command [args...]");
-  const session = openSession(options);
+  const session = await openSession(options);
   const { holdBackMs } = session.engine.limits;
   const child = spawn(file, args, { stdio: ["inherit", "pipe", "pipe"] });
   // A terminal sends its interrupt to the child as well: a second one would be one too many.

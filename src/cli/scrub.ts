@@ -16,7 +16,7 @@ const STDOUT = 1;
 export async function scrub(files: readonly string[], options: ScrubOptions): Promise<number> {
   if (options.inPlace === true && options.out !== undefined) throw new LogveilError("LV_USAGE", "--in-place and --out exclude each other");
   if ((options.inPlace === true || options.out !== undefined) && files.length === 0) throw new LogveilError("LV_USAGE", "--in-place and --out need files");
-  const session = openSession(options);
+  const session = await openSession(options);
   const { holdBackMs } = session.engine.limits;
   const progress = startProgress(session.quiet);
   try {
@@ -38,7 +38,7 @@ export async function scrub(files: readonly string[], options: ScrubOptions): Pr
 }
 
 export async function check(files: readonly string[], options: MaskingOptions): Promise<number> {
-  const session = openSession(options);
+  const session = await openSession(options);
   const { holdBackMs } = session.engine.limits;
   const progress = startProgress(session.quiet);
   const list = (finding: Finding): void => {

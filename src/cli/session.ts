@@ -36,7 +36,7 @@ export interface Session {
   finish(): number;
 }
 
-export function openSession(options: MaskingOptions): Session {
+export async function openSession(options: MaskingOptions): Promise<Session> {
   hardenProcess();
   const quiet = options.quiet === true;
   const notice = (message: string): void => {
@@ -52,7 +52,6 @@ export function openSession(options: MaskingOptions): Session {
   const started = performance.now();
   const counts = { found: 0, bytesIn: 0, bytesOut: 0 };
   const engine = createEngine({
-    secrets,
     mask: { style: options.mask ?? "label", ...(options.maskText === undefined ? {} : { text: options.maskText }) },
     engine: options.engine ?? "auto",
     fingerprintKey: keyOrRandom(notice),
@@ -63,7 +62,8 @@ export function openSession(options: MaskingOptions): Session {
     },
     onWarning: (warning) => notice(warning.message),
   });
-  for (const { kind, name, reason } of engine.reports)
+  // Not as an option of the engine: so the automaton is built by another thread.
+  for (const { kind, name, reason } of await engine.addSecrets(secrets))
     notice(`secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}`);
   if (secrets.length === 0) notice("no secrets were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
   return {

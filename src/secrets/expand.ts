@@ -25,8 +25,8 @@ const WRAP_BYTES = 12;
 /** The same for base64, which tools wrap at 64 or 76 columns whatever stands in it. */
 const WRAP_BASE64_BYTES = 8;
 
-/** Needles by their bytes: the first variant with a spelling names it. */
-type Found = Map<string, Needle>;
+/** Needles by their length: the first variant with a spelling names it. No strings: those cannot be wiped, and take longer. */
+type Found = Map<number, Needle[]>;
 
 /** All needles of `value`, which the caller keeps. */
 export function expandSecret(value: Buffer, options: SalienceOptions & { readonly maxLeaves: number }): Expansion {
@@ -41,7 +41,7 @@ export function expandSecret(value: Buffer, options: SalienceOptions & { readonl
       if (judged.verdict !== "refused") spell(found, part.value, `${part.kind}:`, judged.verdict === "token", options, part.kind === "line");
     }
   }
-  return { needles: [...found.values()], ...(token ? { token: verdict.reason } : {}) };
+  return { needles: [...found.values()].flat(), ...(token ? { token: verdict.reason } : {}) };
 }
 
 /** Runs the table over one value. A `line` of a longer secret is looked for as it is only. */
@@ -86,8 +86,13 @@ function isWide(spelling: Buffer): boolean {
 
 function file(found: Found, bytes: Buffer, flags: number, variant: string): void {
   if (bytes.length < MIN_NEEDLE_BYTES) return;
-  const key = `${flags & NEEDLE.SPACED}${bytes.toString("latin1")}`;
-  const known = found.get(key);
+  const alike = found.get(bytes.length);
+  if (alike === undefined) {
+    found.set(bytes.length, [{ bytes, flags, variant }]);
+    return;
+  }
+  const index = alike.findIndex((needle) => (needle.flags & NEEDLE.SPACED) === (flags & NEEDLE.SPACED) && needle.bytes.equals(bytes));
+  if (index < 0) alike.push({ bytes, flags, variant });
   // The same bytes as a token and as an ordinary needle: the ordinary one masks more.
-  if (known === undefined || ((known.flags & NEEDLE.TOKEN) !== 0 && (flags & NEEDLE.TOKEN) === 0)) found.set(key, { bytes, flags, variant });
+  else if ((alike[index]!.flags & NEEDLE.TOKEN) !== 0 && (flags & NEEDLE.TOKEN) === 0) alike[index] = { bytes, flags, variant };
 }

@@ -68,7 +68,9 @@ export class SecretStore {
     if (needles.length > 0) {
       const all = [...this.lateNeedles, ...needles];
       const table = tableOf(all);
-      this.publish(all, this.group(all, table, this.context.factory.build(table)));
+      const set = this.context.factory.build(table);
+      this.publish(all, { set, ...this.describe(all, table) });
+      table.bytes.fill(0);
     }
     return reports;
   }
@@ -80,8 +82,12 @@ export class SecretStore {
       const all = [...this.lateNeedles, ...needles];
       const table = tableOf(all);
       const { factory, limits } = this.context;
-      const set = needles.length <= limits.inlineBuildNeedles ? factory.build(table) : await factory.buildAsync(table);
-      this.publish(all, this.group(all, table, set));
+      const building = needles.length <= limits.inlineBuildNeedles ? factory.build(table) : factory.buildAsync(table);
+      // Described while another thread builds.
+      const description = this.describe(all, table);
+      const set = await building;
+      this.publish(all, { set, ...description });
+      table.bytes.fill(0);
     }
     return reports;
   }
@@ -113,15 +119,12 @@ export class SecretStore {
     this.names.clear();
   }
 
-  private group(needles: readonly OwnedNeedle[], table: NeedleTable, set: NeedleSet): Group {
-    const risks = maskRisks(table, this.context.families);
-    table.bytes.fill(0);
+  private describe(needles: readonly OwnedNeedle[], table: NeedleTable): Omit<Group, "set"> {
     return {
-      set,
       owners: needles.map((needle) => needle.secret),
       variants: needles.map((needle) => needle.variant),
       lengths: Uint32Array.from(needles, (needle) => needle.bytes.length),
-      risks,
+      risks: maskRisks(table, this.context.families),
     };
   }
 

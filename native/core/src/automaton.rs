@@ -128,11 +128,6 @@ impl Automaton {
     /// Moves `state` over one byte.
     #[inline]
     pub fn step(&self, state: &mut State, byte: u8) {
-        self.step_with(state, byte, |node| self.fail(node).unwrap_or((NONE, 0)));
-    }
-
-    #[inline]
-    fn step_with(&self, state: &mut State, byte: u8, fail: impl Fn(u32) -> (u32, u32)) {
         while state.node != NONE {
             if let Some(child) = self.child(state.node, byte) {
                 state.node = child;
@@ -140,7 +135,7 @@ impl Automaton {
                 state.tail = (state.tail << 8 | u32::from(byte)) & 0xff_ffff;
                 return;
             }
-            (state.node, state.depth) = fail(state.node);
+            (state.node, state.depth) = self.fail(state.node).unwrap_or((NONE, 0));
             if state.node == NONE {
                 state.depth = self.shallow_depth(state.tail, 3, PREFIX);
             }

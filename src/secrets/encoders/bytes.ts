@@ -7,8 +7,10 @@ type Alphabet = "base64" | "base64url";
  * RFC 4648 §4, §5.
  */
 export function base64Cores(value: Buffer, alphabet: Alphabet): Buffer[] {
+  const padded = Buffer.alloc(2 + value.length);
+  value.copy(padded, 2);
   return [0, 1, 2].map((shift) => {
-    const text = Buffer.concat([Buffer.alloc(shift), value]).toString(alphabet);
+    const text = padded.toString(alphabet, 2 - shift);
     // Characters cover 6 bits each: skip those that hold bits of what stands before or after.
     const first = Math.ceil((shift * 8) / 6);
     const last = Math.floor(((shift + value.length) * 8) / 6);
@@ -21,10 +23,18 @@ export function base64Twice(value: Buffer): Buffer[] {
   return base64Cores(value, "base64").flatMap((inner) => base64Cores(inner, "base64"));
 }
 
+const DIGITS = { lower: Buffer.from("0123456789abcdef"), upper: Buffer.from("0123456789ABCDEF") };
+
+/** `separator` is one ASCII character, or none. */
 export function hex(value: Buffer, upper: boolean, separator: string): Buffer {
-  const text = value.toString("hex");
-  const cased = upper ? text.toUpperCase() : text;
-  return Buffer.from(separator === "" ? cased : (cased.match(/../g) ?? []).join(separator));
+  const digits = upper ? DIGITS.upper : DIGITS.lower;
+  const text = Buffer.alloc(value.length * (2 + separator.length), separator);
+  const step = 2 + separator.length;
+  for (let i = 0; i < value.length; i++) {
+    text[i * step] = digits[value[i]! >> 4]!;
+    text[i * step + 1] = digits[value[i]! & 15]!;
+  }
+  return text.subarray(0, Math.max(0, text.length - separator.length));
 }
 
 export function utf16(text: string, bigEndian: boolean): Buffer {

@@ -118,18 +118,17 @@ impl Automaton {
     fn link<'a>(&mut self, build: Builder, count: usize, needle: &impl Fn(u32) -> &'a [u8]) {
         let Builder { nodes, own, runs, .. } = build;
         self.nodes = nodes;
-        let mut parents = vec![NONE; count];
         let mut wides = Vec::new();
         let mut children = Vec::new();
         for node in 0..count as u32 {
-            self.children(node, &mut children);
-            for &child in &children {
-                parents[child as usize] = node;
-            }
-            if children.len() >= WIDE_CHILDREN {
-                self.nodes[node as usize] |= WIDE;
-                wides.push((node, (self.wide_children.len() as u32, children.len() as u32)));
-                self.wide_children.extend(&children);
+            // Most have one child at most.
+            if self.nodes[node as usize] & CHILD != 0 && self.nodes[node as usize + 1] & SIBLING != 0 {
+                self.children(node, &mut children);
+                if children.len() >= WIDE_CHILDREN {
+                    self.nodes[node as usize] |= WIDE;
+                    wides.push((node, (self.wide_children.len() as u32, children.len() as u32)));
+                    self.wide_children.extend(&children);
+                }
             }
         }
         self.wides = Sparse::new(count, wides.into_iter());
@@ -137,14 +136,12 @@ impl Automaton {
         for &(node, id) in &own {
             owner[node as usize] = id;
         }
-        // Last three bytes of the path to each node, and by depth the nodes where a link may begin, with the node of the four bytes it begins with.
-        let mut tails: SecretBuf<u32> = SecretBuf::zeroed(count);
+        // By depth the nodes where a link may begin, with the node of the four bytes it begins with.
         let mut starts: Vec<Vec<(u32, u32)>> = Vec::new();
         for (first, id, depth) in runs {
             let text = needle(id);
             for (node, depth) in (first..).zip(depth as usize..=text.len()) {
                 let gram = gram_at(text, depth);
-                tails[node as usize] = gram.swap_bytes() & 0xff_ffff;
                 if depth > 4
                     && self.grams.maybe(gram)
                     && let Some(root) = self.grams.get(gram)
@@ -157,7 +154,8 @@ impl Automaton {
         let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
         // Nearest node with an end on the failure chain of each node, itself excluded.
         let mut chain = vec![NONE; count];
-        let mut going_on: Vec<u32> = Vec::new();
+        // Nodes whose parent has a link, and that parent.
+        let mut going_on: Vec<(u32, u32)> = Vec::new();
         let mut depth = 0;
         while depth < starts.len() || !going_on.is_empty() {
             let mut linked = Vec::new();
@@ -166,13 +164,15 @@ impl Automaton {
                 chain[node as usize] = if owner[fail as usize] != NONE { fail } else { chain[fail as usize] };
                 linked.push(node);
             };
-            for &node in &going_on {
-                let parent = parents[node as usize] as usize;
-                let (fail, depth) = fails[parent];
-                let mut state = State { node: fail, depth, tail: tails[parent] };
-                self.step_with(&mut state, self.nodes[node as usize] as u8, |node| fails[node as usize]);
-                if state.node != NONE {
-                    link(node, (state.node, state.depth), &mut fails);
+            for &(node, parent) in &going_on {
+                let label = self.nodes[node as usize] as u8;
+                let (mut fail, mut depth) = fails[parent as usize];
+                while fail != NONE {
+                    if let Some(child) = self.child(fail, label) {
+                        link(node, (child, depth + 1), &mut fails);
+                        break;
+                    }
+                    (fail, depth) = fails[fail as usize];
                 }
             }
             for &(node, root) in starts.get(depth).into_iter().flatten() {
@@ -183,7 +183,7 @@ impl Automaton {
             going_on.clear();
             for node in linked {
                 self.children(node, &mut children);
-                going_on.extend(&children);
+                going_on.extend(children.iter().map(|&child| (child, node)));
             }
             depth += 1;
         }
