@@ -1,6 +1,6 @@
 /**
- * Finds and loads the native addon, in this order: the file that `LOGVEIL_NATIVE` names; beside this file (the published package); `native/` of a
- * checkout. `LOGVEIL_ENGINE=native|portable` forces an engine,
+ * Finds and loads the native addon, in this order: the file that `LOGVEIL_NATIVE` names; beside this file, or in `native/` beside its folder (the
+ * published package, its command included); `native/` of a checkout. `LOGVEIL_ENGINE=native|portable` forces an engine,
  * `LOGVEIL_SIMD=scalar|avx2` the native one's scan loop. Bundled into one file without the addon, logveil runs on the portable engine.
  */
 import { createRequire } from "node:module";
@@ -71,7 +71,7 @@ function load(): NonNullable<typeof loaded> {
   if (base !== undefined && base !== "") {
     const require = createRequire(base);
     const given = process.env["LOGVEIL_NATIVE"];
-    for (const file of [...(given ? [given] : []), ...addonNames().flatMap((name) => [`./${name}`, `../../native/${name}`])]) {
+    for (const file of [...(given ? [given] : []), ...addonNames().flatMap((name) => [`./${name}`, `../native/${name}`, `../../native/${name}`])]) {
       tried.push(file);
       try {
         const addon = require(file) as Addon;
