@@ -116,6 +116,9 @@ export function setup() {
     run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=http"]);
   });
   step("compiling TypeScript", ".build/dist.stamp", digest("src", "tsconfig.json", "tsconfig.build.json"), "dist/cli/main.js", compile);
+  step("proving the rules", ".build/patterns.stamp", digest("patterns", "src/rules"), "dist/patterns.json", () =>
+    run(process.execPath, ["scripts/patterns.mjs"]),
+  );
   buildNative();
 }
 

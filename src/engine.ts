@@ -3,11 +3,15 @@ import type { Transform } from "node:stream";
 import type { TransformStream } from "node:stream/web";
 import { LogveilError } from "./errors.js";
 import { type Limits, resolveLimits } from "./limits.js";
+import type { AnchorSet } from "./core/anchors.js";
 import { type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor, type RedactorFinding } from "./core/redactor.js";
 import { LiveStream, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
+import { packOf, type RulesOptions } from "./rules/builtin.js";
+import { detect } from "./rules/detector.js";
+import type { RulePack } from "./rules/pack.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
 import { type Group, type RegistryContext, SecretStore, type SharedGroup } from "./secrets/registry.js";
 import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
@@ -25,6 +29,8 @@ export interface EngineOptions {
   readonly shared?: SharedSecrets;
   readonly mask?: MaskStyle | MaskOptions;
   readonly limits?: Partial<Limits>;
+  /** Rules for secrets that no one told of: all built-in ones by default. False: known secrets only. */
+  readonly rules?: false | RulesOptions;
   /** What is worth masking, see {@link SalienceOptions}. */
   readonly salience?: Partial<SalienceOptions>;
   /** `auto` (default): native where the addon loads, else portable. */
@@ -112,6 +118,7 @@ class EngineCore implements Engine, StreamHost {
   private readonly live = new Set<LiveStream>();
   private readonly queue = new FindingQueue();
   private readonly context: RegistryContext;
+  private readonly rules: { readonly pack: RulePack; readonly anchors: AnchorSet } | undefined;
   private adding: Promise<unknown> = Promise.resolve();
   private opened = 0;
   private closed = false;
@@ -132,6 +139,10 @@ class EngineCore implements Engine, StreamHost {
       families: this.families,
       fingerprint: fingerprinter(options.fingerprintKey ?? randomBytes(32)),
     };
+    if (options.rules !== false) {
+      const pack = packOf(options.rules ?? {});
+      this.rules = { pack, anchors: this.factory.anchors(pack.table) };
+    }
     if ((options.engine ?? "auto") === "auto" && this.engine === "portable" && !process.env["LOGVEIL_ENGINE"] && nativeMissing() && !warnedPortable) {
       warnedPortable = true;
       this.warn({ code: "LV_PORTABLE", message: "no native addon for this platform: masking runs on the portable engine, with the same results but slower" });
@@ -258,19 +269,25 @@ class EngineCore implements Engine, StreamHost {
     return masks;
   }
 
-  openRedactor(
-    groups: () => readonly Group[],
-    mask: (group: Group, needle: number) => ReturnType<Masks["for"]>,
-    found: (finding: RedactorFinding) => void,
-  ): Redactor {
+  ruleId(rule: number): string {
+    return this.rules!.pack.rules[rule]!.id;
+  }
+
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, found: (finding: RedactorFinding) => void): Redactor {
+    const { rules } = this;
     return new Redactor(
       {
         factory: this.factory,
         maxGapBytes: this.limits.maxGapBytes,
         exposureWindowBytes: this.limits.exposureWindowBytes,
         needleBytes: (set, needle) => groups()[set]!.lengths[needle]!,
-        mask: (set, needle) => mask(groups()[set]!, needle),
+        mask: (set, needle, note) => {
+          if (note !== undefined) return masks().for(this.ruleId(needle), note.fingerprint);
+          const { name, fingerprint } = groups()[set]!.owners[needle]!;
+          return masks().for(name, fingerprint);
+        },
         found,
+        ...(rules === undefined ? {} : { detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, this.context.fingerprint) }),
       },
       groups().map((group) => group.set),
     );

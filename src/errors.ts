@@ -14,6 +14,9 @@ export type ErrorCode =
   /** The native engine was demanded and no addon could be loaded. */
   | "LV_NATIVE_MISSING"
   /** The native addon refused an argument: a defect of ours. */
+  | "LV_RULES"
+  /** The package re2, which rules need, cannot be loaded. */
+  | "LV_RE2_MISSING"
   | "LV_NATIVE_ARGUMENT"
   /** The engine, scope or stream has been closed. */
   | "LV_CLOSED"

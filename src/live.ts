@@ -39,11 +39,9 @@ export interface StreamHost {
   /** The sets that concern a stream of `scope`. */
   groupsOf(scope: string | undefined): readonly Group[];
   masksOf(scope: string | undefined, groups: readonly Group[]): Masks;
-  openRedactor(
-    groups: () => readonly Group[],
-    mask: (group: Group, needle: number) => ReturnType<Masks["for"]>,
-    found: (finding: RedactorFinding) => void,
-  ): Redactor;
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, found: (finding: RedactorFinding) => void): Redactor;
+  /** Id of a rule. */
+  ruleId(rule: number): string;
   report(finding: Finding, onFinding: ((finding: Finding) => void) | undefined): void;
   warn(warning: Warning): void;
   drop(stream: LiveStream): void;
@@ -68,7 +66,7 @@ export class LiveStream implements RedactorStream {
     this.masks = engine.masksOf(this.scope, this.groups);
     this.redactor = engine.openRedactor(
       () => this.groups,
-      (group, needle) => this.masks.for(group.owners[needle]!.name, group.owners[needle]!.fingerprint),
+      () => this.masks,
       (finding) => this.found(finding),
     );
   }
@@ -112,14 +110,17 @@ export class LiveStream implements RedactorStream {
     this.redactor.adopt(groups.map((group) => group.set));
   }
 
-  private found({ kind, set, needle, line, offset, length }: RedactorFinding): void {
+  private found({ kind, set, needle, line, offset, length, note }: RedactorFinding): void {
+    const place = { stream: this.name, line, offset, length };
+    if (note !== undefined) {
+      const rule = this.engine.ruleId(needle);
+      this.engine.report({ kind, secret: rule, rule, variant: "plain", ...note, ...place }, this.options.onFinding);
+      return;
+    }
     const group = this.groups[set]!;
     const secret = group.owners[needle]!;
     const variant = group.variants[needle]!;
-    this.engine.report(
-      { kind, secret: secret.name, variant, fingerprint: secret.fingerprint, stream: this.name, line, offset, length },
-      this.options.onFinding,
-    );
+    this.engine.report({ kind, secret: secret.name, variant, fingerprint: secret.fingerprint, ...place }, this.options.onFinding);
     this.judge(secret.name, offset);
   }
 

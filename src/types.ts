@@ -32,10 +32,17 @@ export interface SecretReport {
 
 /** A masked or exposed span with its cause. Never holds bytes. */
 export interface Finding {
-  /** `masked`: a whole match. `fragment`: the start of one, cut by silence or the end. `exposed`: already released when it was recognised. */
-  readonly kind: "masked" | "fragment" | "exposed";
-  /** Name of the secret. */
+  /**
+   * `masked`: a whole match. `fragment`: the start of one, cut by silence or the end. `exposed`: already released when it was recognised. `counted`: found by a rule
+   * whose policy is not to mask.
+   */
+  readonly kind: "masked" | "fragment" | "exposed" | "counted";
+  /** Name of the secret; of a rule's finding the rule's id. */
   readonly secret: string;
+  /** Id of the rule that found it; absent: a known secret. */
+  readonly rule?: string;
+  /** Of a rule's finding: how sure it is. */
+  readonly confidence?: string;
   /** Spelling in which it was found, e.g. `plain`, `base64`. */
   readonly variant: string;
   /** Keyed BLAKE3 of the secret, 8 base32 characters. */

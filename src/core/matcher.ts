@@ -5,6 +5,8 @@
  * one — implement exactly this, and every test runs against both.
  */
 
+import type { AnchorSet, AnchorTable } from "./anchors.js";
+
 /** Needle flags, one byte per needle in {@link NeedleTable.flags}. */
 export const NEEDLE = Object.freeze({
   /** Also searched with line wraps deleted. Excludes SPACED and TOKEN. */
@@ -97,6 +99,8 @@ export interface MatcherFactory {
   share?(set: NeedleSet): number;
   /** Opens what another thread offers. Throws `LV_USAGE` if nothing is shared under the number any more. */
   openShared?(id: number): NeedleSet;
+  /** Makes anchors ready to search. */
+  anchors(table: AnchorTable): AnchorSet;
   /** Opens a stream over several sets at once. `parser` is {@link HEAD.PARSER} of the stream it continues, or 0. */
   open(sets: readonly NeedleSet[], parser: number, maxGapBytes: number): MatcherStream;
 }

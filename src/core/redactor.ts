@@ -5,20 +5,44 @@
  */
 import { HEAD, type MatcherFactory, type MatcherStream, type NeedleSet, ROW, ROW_SIZE } from "./matcher.js";
 import type { MaskPlan } from "./mask.js";
-import { type Cause, Ranges, type Span, SpanList } from "./spans.js";
+import { type Cause, Ranges, type RuleNote, RULES, type Span, SpanList } from "./spans.js";
 import { Lines } from "./lines.js";
 import { Window } from "./window.js";
 import { SCAN_BYTES } from "../limits.js";
 
 /** A span that left masked, or left unmasked before it was recognised. */
 export interface RedactorFinding {
-  readonly kind: "masked" | "fragment" | "exposed";
+  readonly kind: "masked" | "fragment" | "exposed" | "counted";
   readonly set: number;
   readonly needle: number;
   /** 1-based line of `offset`. */
   readonly line: number;
   readonly offset: number;
   readonly length: number;
+  /** Of a rule (`set` is RULES). */
+  readonly note?: RuleNote;
+}
+
+/** Finds secrets that no one told of: the rules over one stream. */
+export interface StreamDetector {
+  /** Everything before this offset may leave. */
+  readonly hold: number;
+  /** Takes the next bytes, which stay as they are until `keep`. */
+  push(chunk: Uint8Array): void;
+  keep(): void;
+  idle(): void;
+  end(): void;
+}
+
+/** Masks `[start, end)` for rule `rule`. `match` is what the rule found, of which this may be a part. */
+export type DetectorMask = (start: number, end: number, rule: number, match: DetectorMatch) => void;
+
+export interface DetectorMatch {
+  readonly start: number;
+  readonly end: number;
+  readonly note: RuleNote;
+  /** Only reported, not masked. */
+  readonly counted: boolean;
 }
 
 /** What the redactor asks of its surroundings. */
@@ -29,8 +53,10 @@ export interface RedactorContext {
   /** Length of a needle in bytes. */
   needleBytes(set: number, needle: number): number;
   /** How a match of the needle is masked. */
-  mask(set: number, needle: number): MaskPlan;
+  mask(set: number, needle: number, note?: RuleNote): MaskPlan;
   found(finding: RedactorFinding): void;
+  /** Absent: no rules. */
+  detector?(mask: DetectorMask): StreamDetector;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -68,6 +94,9 @@ export class Redactor {
   /** Released ranges that left masked or were reported as exposed, as far back as the window. */
   private readonly settled = new Ranges();
   private candidates: Candidate[] = [];
+  private readonly detector: StreamDetector | undefined;
+  /** What rules masked and has not left: another set of needles does not change it. */
+  private ruled: { readonly start: number; readonly end: number; readonly cause: Cause }[] = [];
   /** The mask that left last, while a span may still touch it. */
   private open: { start: number; end: number; cause: Cause; line: number; plan: MaskPlan } | undefined;
 
@@ -76,6 +105,15 @@ export class Redactor {
     sets: readonly NeedleSet[],
   ) {
     this.stream = context.factory.open(sets, 0, context.maxGapBytes);
+    this.detector = context.detector?.((start, end, rule, match) => {
+      if (match.counted) {
+        context.found({ kind: "counted", set: RULES, needle: rule, line: this.lines.at(start), offset: start, length: end - start, note: match.note });
+        return;
+      }
+      const cause: Cause = { set: RULES, needle: rule, start: match.start, end: match.end, fragment: false, note: match.note };
+      this.ruled.push({ start, end, cause });
+      this.mask(start, end, cause, true);
+    });
   }
 
   /** Bytes taken in. */
@@ -99,6 +137,7 @@ export class Redactor {
   idle(): Uint8Array[] {
     const out: Uint8Array[] = [];
     this.take(this.stream.idle(), false);
+    this.detector?.idle();
     this.release(this.total, out);
     return out;
   }
@@ -107,6 +146,7 @@ export class Redactor {
   end(): Uint8Array[] {
     const out: Uint8Array[] = [];
     this.take(this.stream.end(), false);
+    this.detector?.end();
     this.release(this.total, out);
     this.closeMask();
     this.dispose();
@@ -139,6 +179,7 @@ export class Redactor {
       }
     });
     this.total = total;
+    for (const { start, end, cause } of this.ruled) this.mask(start, end, cause, true);
   }
 
   private pushPiece(chunk: Uint8Array, out: Uint8Array[]): void {
@@ -151,10 +192,12 @@ export class Redactor {
     this.lines.mark(this.base, this.lineFeeds);
     this.total += chunk.length;
     this.lineFeeds += stream.head[HEAD.LINES]!;
+    this.detector?.push(chunk);
     if (rows > 0) this.take(rows, false);
-    let to = this.total - stream.head[HEAD.HOLD]!;
+    let to = Math.min(this.total - stream.head[HEAD.HOLD]!, this.detector?.hold ?? Infinity);
     if (this.candidates.length > 0) to = this.settle(to);
     this.release(Math.max(to, this.released), out);
+    this.detector?.keep();
     this.keep(parser);
     this.chunk = EMPTY;
     this.base = Infinity;
@@ -217,9 +260,10 @@ export class Redactor {
 
   private expose(from: number, to: number, cause: Cause): void {
     if (cause.fragment) return;
-    const { set, needle } = cause;
+    const { set, needle, note } = cause;
     this.settled.outside(from, to, (start, end) => {
-      this.context.found({ kind: "exposed", set, needle, line: this.lines.at(start), offset: start, length: end - start });
+      const place = { line: this.lines.at(start), offset: start, length: end - start };
+      this.context.found({ kind: "exposed", set, needle, ...place, ...(note === undefined ? {} : { note }) });
     });
     this.settled.add(from, to);
   }
@@ -258,6 +302,7 @@ export class Redactor {
     this.firm.dropBefore(this.released);
     this.keeps.dropBefore(this.released);
     this.raws.dropBefore(this.released);
+    if (this.ruled.length > 0) this.ruled = this.ruled.filter(({ end }) => end > this.released);
   }
 
   private text(to: number, out: Uint8Array[]): void {
@@ -278,7 +323,7 @@ export class Redactor {
       if (this.open.cause.fragment && !span.cause.fragment && span.cause.start <= this.open.start) this.open.cause = span.cause;
     } else {
       this.closeMask();
-      const plan = this.context.mask(span.cause.set, span.cause.needle);
+      const plan = this.context.mask(span.cause.set, span.cause.needle, span.cause.note);
       this.open = { start: from, end: from, cause: span.cause, line: this.lines.at(from), plan };
       if (plan.kind === "text") out.push(plan.bytes);
     }
@@ -310,7 +355,8 @@ export class Redactor {
     const { open } = this;
     if (open === undefined) return;
     this.open = undefined;
-    const { set, needle, fragment } = open.cause;
-    this.context.found({ kind: fragment ? "fragment" : "masked", set, needle, line: open.line, offset: open.start, length: open.end - open.start });
+    const { set, needle, fragment, note } = open.cause;
+    const place = { line: open.line, offset: open.start, length: open.end - open.start };
+    this.context.found({ kind: fragment ? "fragment" : "masked", set, needle, ...place, ...(note === undefined ? {} : { note }) });
   }
 }

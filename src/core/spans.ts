@@ -1,6 +1,15 @@
 /** Interval arithmetic: a list of disjoint spans in order, growing at its end, shrinking at its start. Nothing here knows of bytes or masks. */
 
-/** Why a span is masked. The better of two causes is the one with the earlier start, then the longer match, then the lower rank. */
+/** What a rule knows of a secret that it found. */
+export interface RuleNote {
+  readonly confidence: string;
+  readonly fingerprint: string;
+}
+
+/** `set` of a cause that is a rule; its `needle` is the rule's number. */
+export const RULES = 0xffff_ffff;
+
+/** Why a span is masked. The better of two causes is a known secret before a rule, then the one with the earlier start, then the longer match, then the lower rank. */
 export interface Cause {
   readonly set: number;
   readonly needle: number;
@@ -8,6 +17,7 @@ export interface Cause {
   readonly start: number;
   readonly end: number;
   readonly fragment: boolean;
+  readonly note?: RuleNote;
 }
 
 export interface Span {
@@ -17,6 +27,7 @@ export interface Span {
 }
 
 export function betterCause(a: Cause, b: Cause): Cause {
+  if ((a.set === RULES) !== (b.set === RULES)) return a.set === RULES ? b : a;
   if (a.start !== b.start) return a.start < b.start ? a : b;
   if (a.fragment !== b.fragment) return a.fragment ? b : a;
   if (a.end !== b.end) return a.end > b.end ? a : b;

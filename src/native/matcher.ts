@@ -1,4 +1,5 @@
 /** The native engine behind the {@link MatcherFactory} interface: the only caller of the addon. native/README.md is the contract. */
+import { PortableAnchors } from "../core/anchors.js";
 import { LogveilError } from "../errors.js";
 import { HEAD_SIZE, type MatcherFactory, type MatcherStream, type NeedleSet, type NeedleTable, ROW_SIZE } from "../core/matcher.js";
 
@@ -81,6 +82,7 @@ export function nativeMatcher(addon: Addon): MatcherFactory {
         throw new LogveilError("LV_USAGE", "these secrets are no longer shared: their engine was closed or got more secrets; share again", { cause });
       }
     },
+    anchors: (table) => new PortableAnchors(table),
     open: (sets, parser, maxGapBytes) => new NativeStream(new addon.Stream(sets as SetHandle[], parser, maxGapBytes)),
   };
 }

@@ -13,14 +13,15 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   core: [],
   native: ["core"],
+  rules: ["core"],
   secrets: ["core"],
   codec: ["core"],
   live: ["core", "secrets"],
   stream: ["live", "engine", "core"],
-  engine: ["live", "stream", "native", "secrets", "core"],
+  engine: ["live", "stream", "native", "secrets", "rules", "core"],
   providers: ["engine", "secrets", "codec"],
-  cli: ["providers", "stream", "engine", "live", "codec", "native", "secrets", "core"],
-  index: ["engine", "live", "native", "secrets"],
+  cli: ["providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
+  index: ["engine", "live", "native", "secrets", "rules"],
 };
 
 const files = (folder: string, ends: readonly string[]): string[] =>

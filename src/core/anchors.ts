@@ -1,0 +1,189 @@
+/**
+ * Finding anchors: the literals that make a rule worth a look. The boundary for both engines, and the portable one.
+ *
+ * An anchor has 3 to 32 bytes and may match ASCII letters of either case. All places are reported; what they mean is the rules' business. The loop looks up
+ * three bytes, folded to lower case, in a table of masks: a bit for each of eight groups of anchors. What passes is compared.
+ */
+
+/** Flags of an anchor, a byte each in {@link AnchorTable.flags}. */
+export const ANCHOR = Object.freeze({
+  /** ASCII letters of either case. The anchor itself is lower case. */
+  FOLD: 1,
+  /** Counts only as part of a name that an operator and a value follow: see `hasShape`. */
+  ASSIGN: 2,
+});
+
+export const MIN_ANCHOR_BYTES = 3;
+export const MAX_ANCHOR_BYTES = 32;
+
+/** Anchors as they cross the boundary, laid out as needles are. */
+export interface AnchorTable {
+  readonly bytes: Uint8Array;
+  readonly offsets: Uint32Array;
+  readonly flags: Uint8Array;
+}
+
+/** The anchors of one stream. */
+export interface AnchorStream {
+  /** Of the last scan, in order of position: the anchor's number, and how many bytes before the end of the input it starts. */
+  readonly hits: Uint32Array;
+  /** Scans the next bytes (at most 16 MiB); answers how many hits there are. An anchor is reported by the scan that completes it. */
+  scan(chunk: Uint8Array): number;
+}
+
+/** Limits of {@link hasShape}: bytes of a name behind its word, bytes around the operator, and the fewest of a value. */
+export const SHAPE = Object.freeze({ NAME_BYTES: 40, AROUND_BYTES: 16, VALUE_BYTES: 6 });
+
+/** What a byte can be in the shape of an assignment. */
+export const SHAPE_CLASS = Object.freeze({ NAME: 1, AROUND: 2, OPERATOR: 4, VALUE: 8, OPENER: 16 });
+
+/** The classes of every byte. A control sequence counts as what stands around an operator: its bytes up to the letter are there too. */
+export const SHAPE_CLASSES: Uint8Array = (() => {
+  const classes = new Uint8Array(256);
+  const add = (bytes: string, kind: number): void => {
+    for (const byte of Buffer.from(bytes, "latin1")) classes[byte]! |= kind;
+  };
+  classes.fill(SHAPE_CLASS.VALUE, 0x21);
+  for (const byte of Buffer.from("\"'`,;<>(){}\x7f")) classes[byte]! &= ~SHAPE_CLASS.VALUE;
+  add("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-", SHAPE_CLASS.NAME);
+  add(" \t\"'`)]\\", SHAPE_CLASS.AROUND);
+  add("=:>", SHAPE_CLASS.OPERATOR);
+  add("$'\"`([ \t\\=:>\x1b", SHAPE_CLASS.OPENER);
+  return classes;
+})();
+
+/**
+ * Whether an operator and a value may follow the word that ends at `at`: name bytes, closing quotes and blanks, `=`, `:` or `>` (or their encoded forms, which
+ * begin with `%`, `&` or `\\u`), openers, and bytes that a value can have. True too where `text` ends before that is decided: the rules decide.
+ */
+export function hasShape(text: Uint8Array, at: number): boolean {
+  let offset = skip(text, at, SHAPE.NAME_BYTES, SHAPE_CLASS.NAME);
+  offset = skip(text, offset, SHAPE.AROUND_BYTES, SHAPE_CLASS.AROUND);
+  if (offset >= text.length) return true;
+  const operator = text[offset]!;
+  if (operator === 0x25 || operator === 0x26 || (operator === 0x75 && text[offset - 1] === 0x5c)) return true;
+  if ((SHAPE_CLASSES[operator]! & SHAPE_CLASS.OPERATOR) === 0) return false;
+  offset = skip(text, offset, SHAPE.AROUND_BYTES, SHAPE_CLASS.OPENER);
+  // What follows a control sequence is left to the rules.
+  if (offset >= text.length || text[offset - 1] === 0x1b) return true;
+  return skip(text, offset, SHAPE.VALUE_BYTES, SHAPE_CLASS.VALUE) - offset === Math.min(SHAPE.VALUE_BYTES, text.length - offset);
+}
+
+function skip(text: Uint8Array, from: number, most: number, kind: number): number {
+  const until = Math.min(text.length, from + most);
+  let at = from;
+  while (at < until && (SHAPE_CLASSES[text[at]!]! & kind) !== 0) at++;
+  return at;
+}
+
+/** Anchors, ready to search. Immutable. */
+export interface AnchorSet {
+  open(): AnchorStream;
+}
+
+/** Numbers per hit. */
+export const HIT_SIZE = 2;
+
+const fold = (byte: number): number => (byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte);
+const key = (a: number, b: number, c: number): number => (fold(a) << 16) | (fold(b) << 8) | fold(c);
+
+/** The anchors of a pack, ready to search. Immutable. */
+export class PortableAnchors implements AnchorSet {
+  readonly masks: readonly [Uint8Array, Uint8Array, Uint8Array] = [new Uint8Array(256), new Uint8Array(256), new Uint8Array(256)];
+  /** Anchors by their first three bytes, folded. */
+  readonly byKey = new Map<number, number[]>();
+
+  constructor(readonly table: AnchorTable) {
+    const { bytes, offsets } = table;
+    const keys = Array.from({ length: offsets.length - 1 }, (_, anchor) => {
+      const at = offsets[anchor]!;
+      return key(bytes[at]!, bytes[at + 1]!, bytes[at + 2]!);
+    });
+    // Neighbours in order share bytes, so each group's masks stay narrow.
+    const sorted = [...new Set(keys)].toSorted((a, b) => a - b);
+    sorted.forEach((each, index) => {
+      const bit = 1 << Math.floor((index * 8) / sorted.length);
+      for (let position = 0; position < 3; position++) {
+        const byte = (each >> (16 - 8 * position)) & 0xff;
+        this.masks[position]![byte]! |= bit;
+        if (byte >= 0x61 && byte <= 0x7a) this.masks[position]![byte ^ 0x20]! |= bit;
+      }
+    });
+    keys.forEach((each, anchor) => this.byKey.set(each, [...(this.byKey.get(each) ?? []), anchor]));
+  }
+
+  /** Length of the longest anchor in bytes. */
+  get longest(): number {
+    const { offsets } = this.table;
+    let longest = 0;
+    for (let anchor = 0; anchor + 1 < offsets.length; anchor++) longest = Math.max(longest, offsets[anchor + 1]! - offsets[anchor]!);
+    return longest;
+  }
+
+  open(): AnchorStream {
+    return new PortableAnchorStream(this);
+  }
+}
+
+class PortableAnchorStream implements AnchorStream {
+  hits = new Uint32Array(64 * HIT_SIZE);
+  private count = 0;
+  /** The last bytes of the input, too few for an anchor that began in them. */
+  private tail = Buffer.alloc(0);
+  private readonly carry: number;
+
+  constructor(private readonly anchors: PortableAnchors) {
+    this.carry = anchors.longest - 1;
+  }
+
+  scan(chunk: Uint8Array): number {
+    this.count = 0;
+    const { tail, carry } = this;
+    if (tail.length > 0) this.find(Buffer.concat([tail, chunk.subarray(0, carry)]), tail.length, chunk.length + tail.length, tail.length);
+    this.find(chunk, chunk.length, chunk.length, 0);
+    const end = chunk.subarray(Math.max(0, chunk.length - carry));
+    this.tail = end.length >= carry ? Buffer.from(end) : Buffer.concat([tail, end]).subarray(-carry);
+    return this.count;
+  }
+
+  /** Reports anchors that start before `until` and end behind `past`; `total` is the distance from the start of `text` to the end of the input. */
+  private find(text: Uint8Array, until: number, total: number, past: number): void {
+    const [first, second, third] = this.anchors.masks;
+    const { flags } = this.anchors.table;
+    const last = Math.min(until, text.length - 2);
+    for (let at = 0; at < last; at++) {
+      if ((first[text[at]!]! & second[text[at + 1]!]! & third[text[at + 2]!]!) === 0) continue;
+      const anchors = this.anchors.byKey.get(key(text[at]!, text[at + 1]!, text[at + 2]!));
+      if (anchors === undefined) continue;
+      for (const anchor of anchors) {
+        const end = this.matches(text, at, anchor);
+        if (end > past && ((flags[anchor]! & ANCHOR.ASSIGN) === 0 || hasShape(text, end))) this.add(anchor, total - at);
+      }
+    }
+  }
+
+  /** Where `anchor` ends if it stands at `at`, else 0. */
+  private matches(text: Uint8Array, at: number, anchor: number): number {
+    const { bytes, offsets, flags } = this.anchors.table;
+    const start = offsets[anchor]!;
+    const length = offsets[anchor + 1]! - start;
+    if (at + length > text.length) return 0;
+    const folded = (flags[anchor]! & ANCHOR.FOLD) !== 0;
+    for (let i = 0; i < length; i++) {
+      const byte = text[at + i]!;
+      if ((folded ? fold(byte) : byte) !== bytes[start + i]) return 0;
+    }
+    return at + length;
+  }
+
+  private add(anchor: number, back: number): void {
+    if ((this.count + 1) * HIT_SIZE > this.hits.length) {
+      const larger = new Uint32Array(this.hits.length * 2);
+      larger.set(this.hits);
+      this.hits = larger;
+    }
+    this.hits[this.count * HIT_SIZE] = anchor;
+    this.hits[this.count * HIT_SIZE + 1] = back;
+    this.count++;
+  }
+}

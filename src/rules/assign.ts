@@ -1,0 +1,145 @@
+/**
+ * Assignments: a name that holds a word such as `password` or `token`, an operator, a value. `NAME=value`, `"name": "value"`, `name => 'value'`, `<name>value</name>`,
+ * `name%3Dvalue`. Read byte by byte, without a regular expression: logs are full of such words. The matcher has looked at the shape already ({@link hasShape}).
+ */
+import { SHAPE } from "../core/anchors.js";
+import { byteSet, complement } from "./bytes.js";
+import { skipSequence } from "./boundary.js";
+import type { StreamText } from "./text.js";
+
+/** Longest value that is read; a longer one is masked as far as it goes on. */
+export const MAX_VALUE_BYTES = 256;
+
+const NAME = byteSet("0-9A-Za-z_.-");
+const BLANK = byteSet("\t ");
+const CLOSER = byteSet("\"'`)\\]\\\\");
+const OPENER = byteSet("\"'`([\\\\");
+/** Bytes that end a value which is not quoted. */
+export const PLAIN_VALUE = complement(byteSet("\0- \"'`,;<>(){}|\\\\\x7f\\]"));
+const QUOTED_VALUE = complement(byteSet("\0-\x1f\"'`\x7f"));
+
+export interface Assignment {
+  /** Lower case. */
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+  /** It ended by its length: it goes on in the same bytes. */
+  readonly open: boolean;
+  readonly quoted: boolean;
+}
+
+/** The assignment whose name holds the word `[from, to)`; `more` if that depends on bytes to come. */
+export function readAssignment(text: StreamText, from: number, to: number): Assignment | "more" | undefined {
+  let start = from;
+  while (start > from - SHAPE.NAME_BYTES && isIn(NAME, text.at(start - 1))) start--;
+  let at = to;
+  while (at < to + SHAPE.NAME_BYTES && isIn(NAME, text.at(at))) at++;
+  const name = text.latin1(start, at).toLowerCase();
+  const tagged = text.at(start - 1) === 0x3c;
+  const operator = readOperator(text, at, tagged);
+  if (typeof operator !== "number") return operator;
+  at = operator;
+  const quote = readOpeners(text, at);
+  at = quote.at;
+  if (text.at(at) < 0) return text.ended ? undefined : "more";
+  const set = quote.quoted ? QUOTED_VALUE : PLAIN_VALUE;
+  const begin = at;
+  while (at < begin + MAX_VALUE_BYTES && isIn(set, text.at(at)) && !endsEncoded(text, at)) at++;
+  if (text.at(at) < 0 && !text.ended) return "more";
+  // An escaped quote ends what an escaped quote began.
+  const end = text.at(at - 1) === 0x5c ? at - 1 : at;
+  return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quoted };
+}
+
+/** Behind the operator that follows the name which ends at `at`. */
+function readOperator(text: StreamText, at: number, tagged: boolean): number | "more" | undefined {
+  let next = at;
+  while (next < at + SHAPE.AROUND_BYTES && isIn(CLOSER, text.at(next))) next++;
+  while (next < at + SHAPE.AROUND_BYTES && isIn(BLANK, text.at(next))) next++;
+  const byte = text.at(next);
+  if (byte < 0) return text.ended ? undefined : "more";
+  const encoded = encodedAt(text, next);
+  if (encoded === "more") return "more";
+  if (encoded !== undefined) {
+    // A quote that closes the name may come first.
+    if (encoded.means !== "=" && encoded.means !== ":") {
+      const second = encodedAt(text, encoded.end);
+      if (second === "more") return "more";
+      if (second?.means === ":" || second?.means === "=") return second.end;
+      return text.at(encoded.end) === 0x3a ? encoded.end + 1 : undefined;
+    }
+    return encoded.end;
+  }
+  if (byte === 0x3e) return tagged ? next + 1 : undefined;
+  if (byte !== 0x3d && byte !== 0x3a) return undefined;
+  next++;
+  // `:=`, `==`, `=>`, `::`
+  const second = text.at(next);
+  if (second < 0) return text.ended ? undefined : "more";
+  return second === 0x3d || second === 0x3e || second === 0x3a ? next + 1 : next;
+}
+
+/** What stands between the operator and the value. */
+function readOpeners(text: StreamText, from: number): { at: number; quoted: boolean } {
+  let at = from;
+  let quoted = false;
+  for (; at < from + SHAPE.AROUND_BYTES; at++) {
+    at = skipSequence(text, at);
+    const byte = text.at(at);
+    if (byte === 0x24 && text.at(at + 1) === 0x27) continue;
+    const encoded = encodedAt(text, at);
+    if (encoded !== undefined && encoded !== "more" && encoded.means === '"') {
+      at = encoded.end - 1;
+      continue;
+    }
+    if (!isIn(BLANK, byte) && !isIn(OPENER, byte)) break;
+    quoted ||= byte === 0x22 || byte === 0x27 || byte === 0x60;
+  }
+  return { at, quoted };
+}
+
+/** Encoded operators and quotes, longest first. */
+const ENCODED: readonly (readonly [string, "=" | ":" | '"'])[] = [
+  ["%3d", "="],
+  ["%3a", ":"],
+  ["%22", '"'],
+  ["%27", '"'],
+  ["\\u003d", "="],
+  ["\\u003a", ":"],
+  ["\\u0022", '"'],
+  ["\\u0027", '"'],
+  ["u003d", "="],
+  ["u0022", '"'],
+  ["&#61;", "="],
+  ["&#x3d;", "="],
+  ["&quot;", '"'],
+  ["&#34;", '"'],
+  ["&#39;", '"'],
+  ["&apos;", '"'],
+];
+const STARTS = byteSet("%\\\\u&");
+const ENDS = ["%26", "&amp;", "%22", "%0a", "%0d", "&quot;", "\\u0022", "\\u0026", "%3b", "%20", "%27"];
+
+function encodedAt(text: StreamText, at: number): { readonly means: string; readonly end: number } | "more" | undefined {
+  if (!isIn(STARTS, text.at(at))) return undefined;
+  const ahead = text.latin1(at, at + 6).toLowerCase();
+  const found = ENCODED.find(([literal]) => ahead.startsWith(literal));
+  if (found !== undefined) return { means: found[1], end: at + found[0].length };
+  return !text.ended && ENCODED.some(([literal]) => literal.startsWith(ahead)) ? "more" : undefined;
+}
+
+function endsEncoded(text: StreamText, at: number): boolean {
+  const byte = text.at(at);
+  if (byte !== 0x25 && byte !== 0x26 && byte !== 0x5c) return false;
+  const ahead = text.latin1(at, at + 6).toLowerCase();
+  return ENDS.some((literal) => ahead.startsWith(literal)) || (byte === 0x26 && isParameter(text, at + 1));
+}
+
+/** Whether the next parameter of a query begins at `at`; else `&` is part of the value. */
+function isParameter(text: StreamText, at: number): boolean {
+  let end = at;
+  while (end < at + SHAPE.NAME_BYTES && isIn(NAME, text.at(end))) end++;
+  return end > at && text.at(end) === 0x3d;
+}
+
+const isIn = (set: Uint8Array, byte: number): boolean => byte >= 0 && set[byte] === 1;

@@ -1,0 +1,101 @@
+/**
+ * Blocks: PEM and PGP keys and their kin, from a begin to an end literal, over lines that may each have a prefix (a timestamp, a build step), or on one line with
+ * `\n` spelled out. What is masked: begin and end literal, and on each line between them the last word, if the block's alphabet has all of it. A block without
+ * an end is masked until it grows too long or its lines stop looking like a block.
+ */
+import type { BlockRule } from "./compile.js";
+import type { StreamText } from "./text.js";
+
+/** Longest block, in bytes. */
+export const MAX_BLOCK_BYTES = 1 << 20;
+/** Longest line that is kept back until its end is known. */
+const MAX_LINE_BYTES = 4096;
+/** Lines without anything of a block after which it is over. */
+const MAX_STRAY_LINES = 40;
+/** Bytes of a begin literal. */
+const MAX_BEGIN_BYTES = 128;
+const LF = 0x0a;
+
+/** A block that has begun and has not ended. */
+export class OpenBlock {
+  /** Everything before it is decided. */
+  private at: number;
+  private stray = 0;
+
+  constructor(
+    readonly rule: BlockRule,
+    readonly start: number,
+    begin: number,
+  ) {
+    this.at = begin;
+  }
+
+  /** Masks the lines that are complete, by calls of `mask`. Answers the offset behind the block when it has ended, else undefined. */
+  go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
+    for (;;) {
+      const newline = text.indexOf(LF, this.at);
+      const limit = this.at + MAX_LINE_BYTES;
+      if (newline < 0 && text.total < limit && !text.ended) return undefined;
+      const end = newline < 0 || newline > limit ? Math.min(limit, text.total) : newline;
+      if (end === this.at && newline < 0) return undefined;
+      const over = this.line(text, this.at, end, mask);
+      if (over !== undefined) return over;
+      this.at = newline >= 0 && newline <= limit ? newline + 1 : end;
+      if (this.at - this.start > MAX_BLOCK_BYTES || this.stray > MAX_STRAY_LINES) return this.at;
+    }
+  }
+
+  /** Everything before it has been decided. */
+  get hold(): number {
+    return this.at;
+  }
+
+  /** Masks what belongs to the block of the line `[from, to)`. Answers where the block ends if it does so here. */
+  private line(text: StreamText, from: number, to: number, mask: (start: number, end: number) => void): number | undefined {
+    const line = text.latin1(from, to);
+    const close = line.indexOf(this.rule.end);
+    if (close >= 0) {
+      // The rest of the end literal: `-----END` … `-----`.
+      const tail = line.slice(close + this.rule.end.length);
+      const dashes = this.rule.end.startsWith("-----") ? tail.indexOf("-----") : -1;
+      const end = from + close + this.rule.end.length + (dashes >= 0 && dashes < 80 ? dashes + 5 : 0);
+      mask(this.spanStart(from, this.wordStart(line, close)), end);
+      return end;
+    }
+    let last = line.length;
+    while (last > 0 && (line[last - 1] === "\r" || line[last - 1] === " " || line[last - 1] === "\t")) last--;
+    const first = this.wordStart(line, last);
+    if (first >= last || isHeader(line)) this.stray++;
+    else {
+      this.stray = 0;
+      mask(this.spanStart(from, first), from + last);
+    }
+    return undefined;
+  }
+
+  /** Where the mask of a line begins: with no prefix it goes on from the line before. */
+  private spanStart(line: number, first: number): number {
+    return first === 0 ? Math.max(this.start, line - 1) : line + first;
+  }
+
+  /** Where the word that ends at `last` begins. */
+  private wordStart(line: string, last: number): number {
+    let first = last;
+    while (first > 0 && this.rule.alphabet[line.charCodeAt(first - 1) & 0xff] === 1) first--;
+    return first;
+  }
+}
+
+/** `Proc-Type: 4,ENCRYPTED`, `Version: …`. */
+function isHeader(line: string): boolean {
+  const colon = line.indexOf(": ");
+  return colon > 0 && colon < 40;
+}
+
+/** The begin of a block at `at`; `more` if that depends on bytes to come. */
+export function blockBegin(rule: BlockRule, text: StreamText, at: number): number | "more" | undefined {
+  const window = text.latin1(at, at + MAX_BEGIN_BYTES);
+  const match = rule.begin().exec(window);
+  if (match !== null) return at + match[0].length;
+  return window.length < MAX_BEGIN_BYTES && !window.includes("\n") && !text.ended ? "more" : undefined;
+}

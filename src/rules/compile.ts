@@ -1,0 +1,196 @@
+/** From a rule as it is written to one that can be evaluated: what the loader proved of it, in numbers and sets. */
+import { ANCHOR } from "../core/anchors.js";
+import { alphabet, type ByteSet, complement, EMPTY, size, union } from "./bytes.js";
+import { type Pattern, lazyPattern } from "./re2.js";
+import { anchorPlace, bytesOf, findGroup, lastRepeat, lengths } from "./analysis.js";
+import { type Node, parseRegex, RegexError } from "./regex.js";
+import type { RuleSource } from "./schema.js";
+
+export const CONFIDENCES = ["low", "medium", "high", "certain"] as const;
+export type Confidence = (typeof CONFIDENCES)[number];
+export type Policy = "mask" | "mask+count" | "count";
+
+/** Longest match of a line rule, in bytes. */
+export const MAX_MATCH_BYTES = 4096;
+
+export interface Anchor {
+  /** Lower case if `fold`. */
+  readonly literal: string;
+  readonly fold: boolean;
+  readonly flags: number;
+}
+
+/** What every kind has. */
+interface RuleBase {
+  readonly source: RuleSource;
+  readonly id: string;
+  readonly confidence: Confidence;
+  readonly anchors: readonly Anchor[];
+  /** The alphabet that the mask runs on in; empty: it does not. */
+  readonly alphabet: ByteSet;
+  /** Bytes before an anchor in which the secret may begin; negative: it begins at least so many behind the anchor's start. */
+  readonly ahead: number;
+}
+
+export interface LineRule extends RuleBase {
+  readonly kind: "line";
+  readonly pattern: () => Pattern;
+  /** Most and fewest bytes of a match before the anchor. */
+  readonly before: { readonly min: number; readonly max: number };
+  /** Most bytes of a match from the anchor on. */
+  readonly after: number;
+  /** Bytes that a match can hold: it ends before any other. */
+  readonly bytes: ByteSet;
+}
+
+export interface RunRule extends RuleBase {
+  readonly kind: "run";
+  readonly minLen: number;
+}
+
+export interface AssignRule extends RuleBase {
+  readonly kind: "assign";
+  readonly minLen: number;
+  readonly maxLen: number;
+  /** Bytes that a value may have; absent: any, but then noise is no value. */
+  readonly values: ByteSet | undefined;
+}
+
+export interface BlockRule extends RuleBase {
+  readonly kind: "block";
+  readonly begin: () => Pattern;
+  readonly end: string;
+}
+
+export type Rule = LineRule | RunRule | AssignRule | BlockRule;
+
+/** A field of a rule that cannot be: what was expected, and what to do. */
+export class RuleFault extends Error {
+  constructor(
+    readonly field: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Name of the group that is masked. */
+const SECRET = "secret";
+
+/** Compiles a rule. Throws {@link RuleFault}. */
+export function compileRule(source: RuleSource): Rule {
+  for (const [field, kinds] of Object.entries(FIELDS)) {
+    if (source[field as keyof RuleSource] !== undefined && !kinds.includes(source.kind)) throw new RuleFault(field, `a ${source.kind} rule has no ${field}`);
+  }
+  const base = { source, id: source.id, confidence: source.confidence };
+  const set = source.charset === undefined ? undefined : alphabet(source.charset);
+  if (source.charset !== undefined && set === undefined)
+    throw new RuleFault("charset", `"${source.charset}" is no alphabet; expected a name of patterns/README.md or a [class]`);
+  switch (source.kind) {
+    case "run": {
+      if (set === undefined) throw new RuleFault("charset", "a run rule needs an alphabet to run in");
+      if (source.minLen === undefined) throw new RuleFault("minLen", "a run rule needs the fewest bytes behind its anchor");
+      return { ...base, kind: "run", anchors: anchorsOf(source, 0), alphabet: set, ahead: 0, minLen: source.minLen };
+    }
+    case "assign": {
+      if (source.words === undefined) throw new RuleFault("words", "an assign rule needs the words that its names hold");
+      const anchors = source.words.map((word) => ({ literal: word.toLowerCase(), fold: true, flags: ANCHOR.FOLD | ANCHOR.ASSIGN }));
+      const shortest = Math.min(...source.words.map((word) => word.length));
+      return {
+        ...base,
+        kind: "assign",
+        anchors,
+        alphabet: EMPTY,
+        ahead: -shortest,
+        minLen: source.minLen ?? 8,
+        maxLen: source.maxLen ?? Infinity,
+        values: set,
+      };
+    }
+    case "block": {
+      if (source.begin === undefined || source.end === undefined || set === undefined)
+        throw new RuleFault("begin", "a block rule needs begin, end and charset");
+      checkSyntax(source.begin, "begin");
+      return { ...base, kind: "block", anchors: anchorsOf(source, 0), alphabet: set, ahead: 0, begin: lazyPattern(`^(?:${source.begin})`), end: source.end };
+    }
+    case "line":
+      return compileLine(source, set);
+  }
+}
+
+/** Fields that not every kind has. */
+const FIELDS: Readonly<Record<string, readonly string[]>> = {
+  regex: ["line"],
+  maxLen: ["line", "assign"],
+  right: ["line"],
+  words: ["assign"],
+  begin: ["block"],
+  end: ["block"],
+  anchors: ["line", "run", "block"],
+};
+
+function compileLine(source: RuleSource, set: ByteSet | undefined): LineRule {
+  if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
+  const node = checkSyntax(source.regex, "regex");
+  const anchors = anchorsOf(source, 0);
+  const { max } = lengths(node);
+  if (max > MAX_MATCH_BYTES)
+    throw new RuleFault(
+      "regex",
+      `its matches have up to ${max === Infinity ? "any number of" : max} bytes; at most ${MAX_MATCH_BYTES} are allowed: bound its repetitions, or use charset to run on`,
+    );
+  if (source.maxLen !== undefined && source.maxLen < max)
+    throw new RuleFault("maxLen", `its regex matches up to ${max} bytes, more than the ${source.maxLen} claimed`);
+  const before = anchorPlace(node, (text) => findAnchor(text, anchors));
+  if (before === undefined) throw new RuleFault("anchors", "the regex can match without any of the anchors");
+  const found = findGroup(node, SECRET);
+  if (found === undefined) throw new RuleFault("regex", "what is masked must stand in a group (?P<secret>…) that is not part of another");
+  const own = set ?? lastRepeat(found.group);
+  const exact = before.min === before.max;
+  return {
+    source,
+    id: source.id,
+    confidence: source.confidence,
+    kind: "line",
+    anchors,
+    alphabet: own,
+    ahead: before.max - lengths(found.before).min,
+    pattern: lazyPattern(exact ? `^(?:${source.regex})` : source.regex, "d"),
+    before,
+    after: max - before.min,
+    bytes: bytesOf(node),
+  };
+}
+
+function checkSyntax(regex: string, field: string): Node {
+  try {
+    return parseRegex(regex);
+  } catch (error) {
+    if (error instanceof RegexError) throw new RuleFault(field, error.message);
+    throw error;
+  }
+}
+
+function anchorsOf(source: RuleSource, flags: number): Anchor[] {
+  if (source.anchors === undefined) throw new RuleFault("anchors", `a ${source.kind} rule needs anchors`);
+  return source.anchors.map((anchor) => {
+    const { literal, fold } = typeof anchor === "string" ? { literal: anchor, fold: false } : anchor;
+    return { literal: fold ? literal.toLowerCase() : literal, fold, flags: flags | (fold ? ANCHOR.FOLD : 0) };
+  });
+}
+
+/** Where the first of `anchors` stands in `text`, or -1. */
+function findAnchor(text: string, anchors: readonly Anchor[]): number {
+  const lower = text.toLowerCase();
+  const places = anchors.map(({ literal, fold }) => (fold ? lower : text).indexOf(literal)).filter((place) => place >= 0);
+  return places.length === 0 ? -1 : Math.min(...places);
+}
+
+/** Bytes that a mask must not run over, whatever an alphabet says: line ends and control sequences. */
+export const STOPS = union(complement(EMPTY).map((_, byte) => (byte < 0x20 || byte === 0x7f ? 1 : 0)));
+
+/** Whether an alphabet runs on over `byte`. */
+export const runsOn = (rule: RuleBase, byte: number): boolean => byte >= 0 && rule.alphabet[byte] === 1 && STOPS[byte] === 0;
+
+/** Whether a rule's mask can run on at all. */
+export const hasRun = (rule: RuleBase): boolean => size(rule.alphabet) > 0;

@@ -1,0 +1,207 @@
+/**
+ * The rules over one stream: hits of anchors become candidates, candidates wait until the bytes they depend on are there, and answer spans to mask. What is
+ * found does not depend on chunks: every candidate is judged by itself.
+ */
+import type { AnchorStream } from "../core/anchors.js";
+import { HIT_SIZE } from "../core/anchors.js";
+import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
+import { blockBegin, OpenBlock } from "./blocks.js";
+import { type ByteSet, size } from "./bytes.js";
+import { type Confidence, type Rule, STOPS } from "./compile.js";
+import { evaluate, type Match } from "./evaluate.js";
+import type { RulePack } from "./pack.js";
+import { StreamText } from "./text.js";
+
+/** A secret that a rule found. */
+export interface RuleMatch {
+  readonly rule: number;
+  readonly start: number;
+  readonly end: number;
+  readonly confidence: Confidence;
+}
+
+export interface DetectorHost {
+  /** `[start, end)` is to be masked because of `match`; more of the same match may follow. */
+  mask(start: number, end: number, match: RuleMatch): void;
+  /** A whole match, before its mask, with its bytes as Latin-1. */
+  found(match: RuleMatch, value: string): void;
+}
+
+interface Candidate {
+  readonly rule: number;
+  readonly at: number;
+  readonly length: number;
+}
+
+/** A mask that runs on while bytes of its alphabet come. */
+interface Run {
+  readonly match: RuleMatch;
+  readonly set: ByteSet;
+}
+
+export class Detector {
+  readonly text = new StreamText();
+  private pending: Candidate[] = [];
+  private runs: Run[] = [];
+  private blocks: { readonly block: OpenBlock; readonly match: RuleMatch }[] = [];
+  /** Everything before it may leave as far as the rules are concerned. */
+  hold = 0;
+
+  constructor(
+    private readonly pack: RulePack,
+    private readonly anchors: AnchorStream,
+    private readonly host: DetectorHost,
+  ) {}
+
+  /** Takes the next bytes, which must stay as they are until `keep`. */
+  push(chunk: Uint8Array): void {
+    const { text, pack } = this;
+    text.push(chunk);
+    this.runOn(text.total - chunk.length);
+    this.goOnWithBlocks();
+    const waiting = this.pending;
+    this.pending = [];
+    for (const candidate of waiting) this.judge(candidate);
+    const hits = this.anchors.scan(chunk);
+    for (let i = 0; i < hits * HIT_SIZE; i += HIT_SIZE) {
+      const { length, rules } = pack.anchors[this.anchors.hits[i]!]!;
+      const at = text.total - this.anchors.hits[i + 1]!;
+      for (const rule of rules) this.judge({ rule, at, length });
+    }
+    this.hold = this.holdStart();
+  }
+
+  /** Forgets the chunk of the last `push`, but for what may be looked at again. */
+  keep(): void {
+    let from = this.hold;
+    for (const { rule, at } of this.pending) from = Math.min(from, at - reach(this.pack.rules[rule]!));
+    this.text.keep(from);
+  }
+
+  /** Silence: what is undecided is judged as if the stream had ended, and may leave; it is judged again when more comes. */
+  idle(): void {
+    const { pending, blocks } = this;
+    this.text.ended = true;
+    for (const candidate of pending) this.judge(candidate);
+    this.text.ended = false;
+    this.pending = pending;
+    for (const { block, match } of blocks) if (block.hold < this.text.total) this.host.mask(block.hold, this.text.total, match);
+    this.hold = this.text.total;
+  }
+
+  /** The end: nothing more will come. */
+  end(): void {
+    this.text.ended = true;
+    const waiting = this.pending;
+    this.pending = [];
+    for (const candidate of waiting) this.judge(candidate);
+    this.goOnWithBlocks();
+    this.hold = this.text.total;
+  }
+
+  private judge(candidate: Candidate): void {
+    const { text } = this;
+    const rule = this.pack.rules[candidate.rule]!;
+    if (rule.kind === "block") {
+      this.begin(candidate, rule);
+      return;
+    }
+    const match = evaluate(rule, text, candidate.at, candidate.length);
+    if (match === "more") this.pending.push(candidate);
+    else if (match !== undefined) this.accept(candidate.rule, match);
+  }
+
+  private accept(index: number, { start, end, confidence, alphabet }: Match): void {
+    const match: RuleMatch = { rule: index, start, end, confidence };
+    this.host.found(match, this.text.latin1(start, end));
+    const until = this.runEnd(alphabet, end);
+    this.host.mask(start, until, match);
+    if (until === this.text.total && size(alphabet) > 0 && !this.runs.some((run) => run.set === alphabet)) this.runs.push({ match, set: alphabet });
+  }
+
+  /** Where bytes of `set` end that start at `from`. */
+  private runEnd(set: ByteSet, from: number): number {
+    let end = from;
+    for (let byte = this.text.at(end); byte >= 0 && set[byte] === 1 && STOPS[byte] === 0; byte = this.text.at(end)) end++;
+    return end;
+  }
+
+  /** Lets masks that reached the end of the last chunk run on from `from`. */
+  private runOn(from: number): void {
+    if (this.runs.length === 0) return;
+    const { runs, text } = this;
+    this.runs = [];
+    for (const run of runs) {
+      const end = this.runEnd(run.set, from);
+      if (end > from) this.host.mask(from, end, run.match);
+      if (end === text.total) this.runs.push(run);
+    }
+  }
+
+  private begin(candidate: Candidate, rule: Rule & { kind: "block" }): void {
+    const begin = blockBegin(rule, this.text, candidate.at);
+    if (begin === "more") this.pending.push(candidate);
+    if (typeof begin !== "number" || this.blocks.some(({ block }) => block.start === candidate.at)) return;
+    const match: RuleMatch = { rule: candidate.rule, start: candidate.at, end: begin, confidence: rule.confidence };
+    this.host.found(match, "");
+    this.host.mask(candidate.at, begin, match);
+    const block = new OpenBlock(rule, candidate.at, begin);
+    if (block.go(this.text, (start, end) => this.host.mask(start, end, match)) === undefined) this.blocks.push({ block, match });
+  }
+
+  private goOnWithBlocks(): void {
+    if (this.blocks.length === 0) return;
+    this.blocks = this.blocks.filter(({ block, match }) => block.go(this.text, (start, end) => this.host.mask(start, end, match)) === undefined);
+  }
+
+  /** The offset from which on bytes may be part of a secret that is not known yet. */
+  private holdStart(): number {
+    const { text, pack } = this;
+    let hold = text.total;
+    for (const { rule, at, length } of this.pending) {
+      const { kind, ahead } = pack.rules[rule]!;
+      hold = Math.min(hold, kind === "assign" ? at + length : at - ahead);
+    }
+    for (const { block } of this.blocks) hold = Math.min(hold, block.hold);
+    hold = Math.min(hold, this.unfinishedAnchor());
+    if (pack.ahead.length > 0) {
+      let at = text.total;
+      while (at > text.total - pack.ahead.length && at > text.start && pack.ahead.set[text.at(at - 1)] === 1) at--;
+      hold = Math.min(hold, at);
+    }
+    return hold;
+  }
+
+  /** Where the longest beginning of an anchor starts that the stream ends with. */
+  private unfinishedAnchor(): number {
+    const { text } = this;
+    const { exact, folded, longest } = this.pack.prefixes;
+    const tail = text.latin1(Math.max(text.start, text.total - longest), text.total);
+    const lower = tail.toLowerCase();
+    for (let from = 0; from < tail.length; from++) if (exact.has(tail.slice(from)) || folded.has(lower.slice(from))) return text.total - tail.length + from;
+    return text.total;
+  }
+}
+
+/** A detector for a redactor: its findings get fingerprints, and are masked as the pack's policies say. */
+export function detect(pack: RulePack, anchors: AnchorStream, mask: DetectorMask, fingerprint: (value: Uint8Array) => string): StreamDetector {
+  const notes = new WeakMap<RuleMatch, DetectorMatch>();
+  return new Detector(pack, anchors, {
+    found(match, value) {
+      const counted = pack.policies[match.rule] === "count";
+      const note = { confidence: match.confidence, fingerprint: value === "" ? "" : fingerprint(Buffer.from(value, "latin1")) };
+      const known = { start: match.start, end: match.end, note, counted };
+      if (counted) mask(match.start, match.end, match.rule, known);
+      else notes.set(match, known);
+    },
+    mask(start, end, match) {
+      const known = notes.get(match);
+      if (known !== undefined) mask(start, end, match.rule, known);
+    },
+  });
+}
+
+/** Bytes before an anchor that its rule looks at. */
+function reach(rule: Rule): number {
+  return rule.kind === "line" ? rule.before.max : rule.kind === "assign" ? 64 : 0;
+}

@@ -1,0 +1,172 @@
+/**
+ * One anchor hit and one rule: is there a secret, and where? A pure question about the bytes of the stream: neither chunks nor other hits matter. `more` says that it
+ * depends on bytes to come.
+ */
+import { PLAIN_VALUE, readAssignment } from "./assign.js";
+import { tokenMayEnd, tokenMayStart } from "./boundary.js";
+import type { ByteSet } from "./bytes.js";
+import { checksumHolds } from "./checksums.js";
+import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn } from "./compile.js";
+import { isNoise } from "./noise.js";
+import { classes, randomness, shannon } from "./random.js";
+import { type Pattern, compilePattern } from "./re2.js";
+import type { StreamText } from "./text.js";
+
+/** A secret that a rule found: `[start, end)`, offsets in the stream. */
+export interface Match {
+  readonly start: number;
+  /** Of what the rule asks for; the mask may run on from here. */
+  readonly end: number;
+  readonly confidence: Confidence;
+  /** The mask runs on in it. */
+  readonly alphabet: ByteSet;
+}
+
+/** Why a rule that came close found nothing: for `explain`. */
+export type Near = (reason: string) => void;
+
+/** Least p-value of what counts as random. */
+const RANDOM_P = 0.001;
+
+/** Where a candidate's window ends at most, so that its bytes must be at hand. */
+export function evaluate(rule: Rule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+  switch (rule.kind) {
+    case "run":
+      return evaluateRun(rule, text, at, length, near);
+    case "line":
+      return evaluateLine(rule, text, at, near);
+    case "assign":
+      return evaluateAssign(rule, text, at, length, near);
+    case "block":
+      return undefined;
+  }
+}
+
+function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+  if (rule.source.left !== "any" && !tokenMayStart(text, at)) return (near?.("it begins inside a word"), undefined);
+  const least = at + length + rule.minLen;
+  let end = at + length;
+  while (end < least && runsOn(rule, text.at(end))) end++;
+  if (end < least) {
+    if (text.at(end) < 0 && !text.ended) return "more";
+    return (near?.(`it has ${end - at - length} bytes behind its anchor; ${rule.minLen} are the fewest`), undefined);
+  }
+  return accept(rule, text, at, at, end, near);
+}
+
+function evaluateLine(rule: LineRule, text: StreamText, at: number, near?: Near): Match | "more" | undefined {
+  // A match holds no byte that the rule's expression cannot consume: it ends there at the latest.
+  const limit = at + rule.after;
+  let until = at;
+  while (until < limit && text.at(until) >= 0 && rule.bytes[text.at(until)] === 1) until++;
+  if (text.at(until) < 0 && !text.ended) return "more";
+  const found = search(rule, text, at, until + 1);
+  if (found === undefined) return (near?.("its expression does not match"), undefined);
+  const { from, start, end } = found;
+  if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return (near?.("it begins inside a word"), undefined);
+  if (rule.source.right === "token") {
+    if (text.at(end) < 0 && !text.ended) return "more";
+    if (!tokenMayEnd(text, end)) return (near?.("it goes on in a word"), undefined);
+  }
+  return accept(rule, text, from, start, end, near);
+}
+
+/** The match that holds the anchor at `at`: where it starts, and its secret. */
+function search(rule: LineRule, text: StreamText, at: number, until: number): { from: number; start: number; end: number } | undefined {
+  const { min, max } = rule.before;
+  const pattern = rule.pattern();
+  let from = Math.max(text.start, at - max);
+  if (min === max && from > at - max) return undefined;
+  for (;;) {
+    const match = pattern.exec(text.latin1(from, until));
+    if (match === null || from + match.index > at) return undefined;
+    const [start, end] = match.indices!.groups!["secret"] ?? [0, 0];
+    if (from + match.index + match[0].length > at) return { from: from + match.index, start: from + start, end: from + end };
+    from += match.index + 1;
+  }
+}
+
+function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+  const found = readAssignment(text, at, at + length);
+  if (found === "more" || found === undefined) return found;
+  const { name, start, end, open, quoted } = found;
+  if (end - start < rule.minLen) return (near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`), undefined);
+  if (isHarmlessName(name)) return (near?.("its name says that it is no secret"), undefined);
+  const value = text.latin1(start, end);
+  if (isNoise(value)) return (near?.("its value is a reference, a placeholder or the like"), undefined);
+  if (quoted && value.includes(" ")) return (near?.("its value is a sentence"), undefined);
+  const match = accept(rule, text, at, start, end, near);
+  return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
+}
+
+/** Ends of names whose values are no secrets though the name holds a word like `token`. */
+const HARMLESS = [
+  "id ids name names type types file files path paths dir directory url uri urls endpoint host length len size count number num max min limit limits ttl expiry",
+  "expires expiration expired timeout policy policies prefix suffix format version algorithm alg algo method mode scope scopes class usage enabled disabled required",
+  "hash digest checksum fingerprint sha1 sha256 sha512 md5 index status state label labels field fields column error errors message description title schema store",
+  "manager provider service server role roles user username login email locale lang date time at kind source public pub cert certificate ref reference used line",
+  "begin end start position offset list map set keys words word code codes event events rate budget tokens",
+]
+  .join(" ")
+  .split(" ");
+const HARMLESS_END = new Set(HARMLESS);
+const PUBLIC = [
+  "public",
+  "pubkey",
+  "publishable",
+  "keyid",
+  "key_id",
+  "keyword",
+  "keyboard",
+  "monkey",
+  "turkey",
+  "author",
+  "tokenize",
+  "passed",
+  "passing",
+  "bypass",
+  "compass",
+  "passive",
+];
+
+function isHarmlessName(name: string): boolean {
+  const parts = name.split(/[._-]/);
+  return HARMLESS_END.has(parts.at(-1)!) || PUBLIC.some((word) => name.includes(word));
+}
+
+/** The tests that every kind shares; `from` is where the match starts, `[start, end)` its secret. */
+function accept(rule: Rule, text: StreamText, from: number, start: number, end: number, near?: Near): Match | undefined {
+  const { source } = rule;
+  const value = text.latin1(start, end);
+  if (source.minLen !== undefined && rule.kind === "line" && value.length < source.minLen)
+    return (near?.(`it has ${value.length} bytes; ${source.minLen} are the fewest`), undefined);
+  if (source.classes !== undefined && classes(value) < source.classes) return (near?.(`it has fewer than ${source.classes} kinds of characters`), undefined);
+  if (!looksRandom(rule, value)) return (near?.("it does not look random"), undefined);
+  if (source.near !== undefined) {
+    const before = text.latin1(Math.max(text.start, from - source.near.within), from).toLowerCase();
+    if (!source.near.words.some((word) => before.includes(word.toLowerCase())))
+      return (near?.(`none of its near words stands within ${source.near.within} bytes before it`), undefined);
+  }
+  if (allowed(rule).some((pattern) => pattern.test(value))) return (near?.("its rule allows such a value"), undefined);
+  const sure = source.checksum !== undefined && checksumHolds(source.checksum, value);
+  return { start, end, confidence: sure ? "certain" : rule.confidence, alphabet: rule.alphabet };
+}
+
+function looksRandom(rule: Rule, value: string): boolean {
+  const { random } = rule.source;
+  if (random === undefined || random === false) return true;
+  if (random === true) return randomness(value) >= RANDOM_P;
+  return (random.measure === "p" ? randomness(value) : shannon(value)) >= random.min;
+}
+
+const patterns = new WeakMap<Rule, readonly Pattern[]>();
+const NONE: readonly Pattern[] = [];
+
+function allowed(rule: Rule): readonly Pattern[] {
+  if (rule.source.allow === undefined) return NONE;
+  let compiled = patterns.get(rule);
+  if (compiled === undefined) patterns.set(rule, (compiled = rule.source.allow.map((source) => compilePattern(source))));
+  return compiled;
+}
+
+const isWord = (byte: number): boolean => (byte >= 0x30 && byte <= 0x39) || (byte >= 0x41 && byte <= 0x5a) || byte === 0x5f || (byte >= 0x61 && byte <= 0x7a);

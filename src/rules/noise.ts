@@ -1,0 +1,41 @@
+/** Values that stand where a secret could but are none: references, placeholders, paths, versions, ciphertext, masks. For rules without a distinctive prefix only. */
+import { lazyPattern } from "./re2.js";
+
+const REFERENCE = [
+  String.raw`^(?:\$|%[A-Za-z_]|\{\{|\{%|<|\[\[|#\{|@[A-Za-z_({])`, // $X ${X} $(x) %X% {{x}} <x> #{x} @x@
+  String.raw`(?i:^(?:env|file|fd|vault|secret|secrets|ref|aws|gcp|azure|op|ssm|arn|key|var|vars|local|data|module|process\.env|os\.environ|System\.getenv)[:.[/(])`,
+  String.raw`^[A-Za-z_][\w.]*\(`, // a function call
+  String.raw`\$\{|\$\(|\{\{|%\(|\$[A-Z_]{3,}$`,
+];
+const PLACEHOLDER = [
+  String.raw`(?i:^[x*.•#_-]+$)`,
+  String.raw`\*{3,}`,
+  String.raw`(?i:^\[?(?:REDACTED|MASKED|FILTERED|secure|hidden|removed|private|protected|scrubbed|secret)\b)`,
+  String.raw`(?i:^(?:your|my|some|the|an?|test|fake|dummy|sample|demo|example|insert|enter|replace|change|put|add|todo|tbd|foo|bar|baz)[-_ .]?(?:\w*[-_ .])?(?:api|access|auth|secret|token|key|pass\w*|pwd|value|here|me|it|this|that|user\w*|client|id|name)?(?:[-_ .](?:here|value|key|token|secret|goes|key[-_]?here))*$)`,
+  String.raw`(?i:(?:placeholder|changeme|change_me|not[-_ ]?set|undefined|EXAMPLEKEY|\bexample\b|dummy|redacted))`,
+  String.raw`(?i:^(?:true|false|null|nil|none|yes|no|on|off|undefined|default|unset|empty|string|boolean|integer|number|object|required|optional|enabled|disabled|invalid|missing|expired|revoked|failed|success\w*|error|unknown|anonymous|public|n/a)\b)`,
+];
+const STRUCTURE = [
+  String.raw`^[./~]?(?:[\w.@+-]*/){2,}`, // a path
+  String.raw`^(?:/|\./|\.\./|~/|[A-Za-z]:\\)`,
+  String.raw`(?i:^[a-z][a-z0-9+.-]*://)`, // a URL: what it holds has rules of its own
+  String.raw`^v?\d+(?:\.\d+)+(?:[-+.][\w.]*)?$`, // a version
+  String.raw`^\d{4}-\d\d-\d\d`, // a date
+  String.raw`^\d+(?:[.,]\d+)*(?:ms|s|m|h|d|%|px|em|[kKMGT]i?B?)?$`, // a number
+  String.raw`(?i:^0x[0-9a-f]+$)`,
+  String.raw`(?i:^sha(?:1|224|256|384|512)[-:])`,
+  String.raw`(?i:^(?:md5|sha\d+|blake\w+|crc32)\b)`,
+  String.raw`(?i:^[\w.-]+\.(?:[a-z]{2,4}|json|yaml|toml|properties|service|class|java|html|local|internal|example)(?::\d+)?(?:[/?#]|$))`, // a host or a file
+  String.raw`^[\w.+-]+@[\w-]+\.[\w.-]+$`, // an address
+  String.raw`^(?:ENC\[|\$ANSIBLE_VAULT|AgB[A-Za-z0-9+/]{20}|sops:|-----BEGIN (?:CERTIFICATE|PUBLIC|RSA PUBLIC))`,
+  String.raw`^[A-Za-z]+(?:[-_. ][A-Za-z]+){2,}$`, // three words or more
+  String.raw`^[a-z]+(?:[A-Z][a-z]+){1,}$`, // camelCase
+  String.raw`^(?:[A-Z][a-z]+){2,}$`, // PascalCase
+  String.raw`^[A-Z]+(?:_[A-Z]+)+$`, // CONSTANT_CASE
+];
+const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...STRUCTURE].join("|"));
+
+/** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. */
+export function isNoise(value: string): boolean {
+  return new Set(value).size < 2 || NOISE().test(value);
+}

@@ -1,0 +1,62 @@
+/** The stream as the rules see it: the chunk at hand and, before it, as much of the past as they may still look at. */
+
+/** Bytes before a match that boundaries and `near` words may look at. */
+export const LOOKBACK_BYTES = 512;
+
+const EMPTY = Buffer.alloc(0);
+
+export class StreamText {
+  /** What is kept of earlier chunks: ends where `chunk` starts. */
+  private past: Buffer = EMPTY;
+  private chunk: Buffer = EMPTY;
+  /** Offset of the chunk. */
+  private base = 0;
+  /** Offset behind the last byte. */
+  total = 0;
+  /** No more bytes will come. */
+  ended = false;
+
+  /** Offset of the first byte there is. */
+  get start(): number {
+    return this.base - this.past.length;
+  }
+
+  /** Goes on with `chunk`, which must stay as it is until `keep`. */
+  push(chunk: Uint8Array): void {
+    this.chunk = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+    this.base = this.total;
+    this.total += chunk.length;
+  }
+
+  /** Gives the chunk back, keeping a copy of what stands from `from` on, and of a little before. */
+  keep(from: number): void {
+    const start = Math.max(this.start, Math.min(from, this.total) - LOOKBACK_BYTES);
+    this.past = start >= this.base ? Buffer.from(this.chunk.subarray(start - this.base)) : Buffer.concat([this.past.subarray(start - this.start), this.chunk]);
+    this.chunk = EMPTY;
+    this.base = this.total;
+  }
+
+  /** The byte at `offset`, or -1 where there is none. */
+  at(offset: number): number {
+    if (offset >= this.base) return offset < this.total ? this.chunk[offset - this.base]! : -1;
+    return offset >= this.start ? this.past[offset - this.start]! : -1;
+  }
+
+  /** `[from, to)` as a Latin-1 string, as far as it is there. */
+  latin1(from: number, to: number): string {
+    const { base } = this;
+    if (from >= base) return this.chunk.toString("latin1", from - base, Math.min(to, this.total) - base);
+    const first = this.past.toString("latin1", Math.max(0, from - this.start), Math.max(0, Math.min(to, base) - this.start));
+    return to > base ? first + this.chunk.toString("latin1", 0, Math.min(to, this.total) - base) : first;
+  }
+
+  /** Offset of the first `byte` in `[from, total)`, or -1. */
+  indexOf(byte: number, from: number): number {
+    if (from < this.base) {
+      const at = this.past.indexOf(byte, from - this.start);
+      if (at >= 0) return at + this.start;
+    }
+    const at = this.chunk.indexOf(byte, Math.max(0, from - this.base));
+    return at < 0 ? -1 : at + this.base;
+  }
+}
