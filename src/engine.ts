@@ -287,7 +287,7 @@ class EngineCore implements Engine, StreamHost {
           return masks().for(name, fingerprint);
         },
         found,
-        ...(rules === undefined ? {} : { detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, this.context.fingerprint) }),
+        ...(rules === undefined ? {} : { detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, (value) => this.context.fingerprint(value)) }),
       },
       groups().map((group) => group.set),
     );

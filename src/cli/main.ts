@@ -14,6 +14,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   scrub: async (files, options) => (await import("./scrub.js")).scrub(files, options),
   check: async (files, options) => printing((await import("./scrub.js")).check(files, options)),
   run: async (command, options) => printing((await import("./run.js")).run(command, options)),
+  rules: async (args, options) => printing((await import("./rules.js")).rules(args, options)),
   demo: async ([file], options) => printing((await import("./demo.js")).demo(file, options)),
   completions: async ([shell]) => {
     const { completions, SHELLS } = await import("./generate.js");

@@ -24,6 +24,14 @@ const SECRETS: readonly OptionRow[] = [
   { flags: "--secrets-fd <n>", help: "like --secrets, from an open file descriptor", repeat: true },
 ];
 
+const RULES: readonly OptionRow[] = [
+  { flags: "--rules <path>", help: "rules of your own besides the built-in ones: a TOML file or a folder of them", repeat: true },
+  { flags: "--disable <id>", help: "leave a rule out", repeat: true },
+  { flags: "--min-confidence <level>", help: "leave out rules below it", choices: ["low", "medium", "high", "certain"], default: "medium" },
+  { flags: "--no-learn", help: "do not look for other spellings of what rules found" },
+  { flags: "--no-rules", help: "known secrets only" },
+];
+
 const MASKING: readonly OptionRow[] = [
   {
     flags: "--mask <style>",
@@ -33,7 +41,7 @@ const MASKING: readonly OptionRow[] = [
   },
   { flags: "--mask-text <text>", help: "text of a fixed mask, character of a length mask" },
   { flags: "--engine <engine>", help: "which matcher runs", choices: ["auto", "native", "portable"], default: "auto" },
-  { flags: "--no-rules", help: "known secrets only (this release has no rules: it changes nothing yet)" },
+  ...RULES,
   { flags: "--report <file>", help: "write findings and a summary as JSON Lines; - is stderr" },
   { flags: "--fail-on-finding", help: "exit with 1 if anything was masked" },
   { flags: "--quiet", help: "no notices and no progress on stderr" },
@@ -69,8 +77,23 @@ export const COMMANDS: readonly CommandRow[] = [
     name: "check",
     usage: "[options] [file...]",
     summary: "list what would be masked; exit with 1 if there is anything",
-    options: [...SECRETS, ...MASKING.filter(({ flags }) => /^--(engine|no-rules|report|quiet)/.test(flags))],
+    options: [...SECRETS, ...MASKING.filter(({ flags }) => /^--(engine|rules|disable|min-confidence|no-learn|no-rules|report|quiet)/.test(flags))],
     examples: [["logveil check --secrets .env build.log", "does this log leak?"]],
+  },
+  {
+    name: "rules",
+    usage: "<list|show ID|test [FILE]|explain [FILE]|check PATH...|import FILE>",
+    summary: "list and show rules, see what they find and why not, check rule files, import those of gitleaks",
+    options: [
+      ...RULES.filter(({ flags }) => /^--(rules|disable|min-confidence)/.test(flags)),
+      { flags: "--max-len <bytes>", help: "import: bound repetitions without an end by so many bytes, instead of leaving the rule out" },
+    ],
+    examples: [
+      ["logveil rules list --min-confidence high", "what is looked for"],
+      ["logveil rules explain build.log", "which rule fired where, and what nearly fired"],
+      ["logveil rules check patterns", "prove the rules of a folder"],
+      ["logveil rules import gitleaks.toml > own.toml && logveil scrub --rules own.toml build.log", "use a gitleaks configuration"],
+    ],
   },
   {
     name: "demo",

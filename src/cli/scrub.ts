@@ -42,8 +42,10 @@ export async function check(files: readonly string[], options: MaskingOptions): 
   const { holdBackMs } = session.engine.limits;
   const progress = startProgress(session.quiet);
   const list = (finding: Finding): void => {
-    const { stream, line, offset, length, secret, variant, kind } = finding;
-    process.stdout.write(`${stream}:${line}: ${offset}+${length} secret ${secret} (${kind === "masked" ? variant : kind})\n`);
+    const { stream, line, offset, length, secret, rule, confidence, variant, kind } = finding;
+    process.stdout.write(
+      `${stream}:${line}: ${offset}+${length} ${rule === undefined ? "secret" : "rule"} ${secret} (${kind !== "masked" ? kind : (confidence ?? variant)})\n`,
+    );
   };
   try {
     if (files.length === 0) await scrubInput(progress.watch(session.open("stdin", list)), undefined, holdBackMs);

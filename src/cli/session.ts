@@ -6,6 +6,8 @@ import { LogveilError } from "../errors.js";
 import type { EngineChoice } from "../native/loader.js";
 import { hardenProcess } from "../native/loader.js";
 import { fromDescriptors, fromEnvironment, fromFiles, fromLists } from "../providers/sources.js";
+import type { RulesOptions } from "../rules/builtin.js";
+import type { Confidence } from "../rules/compile.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import type { Finding, MaskStyle } from "../types.js";
 import { EXIT } from "./options.js";
@@ -16,6 +18,11 @@ export interface MaskingOptions {
   readonly secrets?: string[];
   readonly secretFile?: string[];
   readonly secretsFd?: string[];
+  /** Paths; false: no rules. */
+  readonly rules?: string[] | false;
+  readonly disable?: string[];
+  readonly minConfidence?: Confidence;
+  readonly learn?: false;
   readonly mask?: MaskStyle;
   readonly maskText?: string;
   readonly engine?: EngineChoice;
@@ -54,6 +61,7 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
   const engine = createEngine({
     mask: { style: options.mask ?? "label", ...(options.maskText === undefined ? {} : { text: options.maskText }) },
     engine: options.engine ?? "auto",
+    rules: await rulesOf(options),
     fingerprintKey: keyOrRandom(notice),
     onFinding: (finding) => {
       counts.found++;
@@ -65,7 +73,8 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
   // Not as an option of the engine: so the automaton is built by another thread.
   for (const { kind, name, reason } of await engine.addSecrets(secrets))
     notice(`secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}`);
-  if (secrets.length === 0) notice("no secrets were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
+  if (secrets.length === 0 && options.rules === false)
+    notice("neither secrets nor rules were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
   return {
     engine,
     quiet,
@@ -112,6 +121,17 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
       engine.close();
       return options.failOnFinding === true && counts.found > 0 ? EXIT.FINDINGS : EXIT.OK;
     },
+  };
+}
+
+/** The rules that the options ask for. The reader of rule files is loaded only where there are any. */
+export async function rulesOf({ rules, disable, minConfidence, learn }: MaskingOptions): Promise<false | RulesOptions> {
+  if (rules === false) return false;
+  return {
+    ...(Array.isArray(rules) ? { extra: (await import("../rules/load.js")).loadRules(rules) } : {}),
+    ...(disable === undefined ? {} : { disable }),
+    ...(minConfidence === undefined ? {} : { minConfidence }),
+    ...(learn === false ? { learn } : {}),
   };
 }
 

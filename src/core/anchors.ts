@@ -115,7 +115,7 @@ export class PortableAnchors implements AnchorSet {
   /** Length of the longest anchor in bytes. */
   get longest(): number {
     const { offsets } = this.table;
-    let longest = 0;
+    let longest = MIN_ANCHOR_BYTES;
     for (let anchor = 0; anchor + 1 < offsets.length; anchor++) longest = Math.max(longest, offsets[anchor + 1]! - offsets[anchor]!);
     return longest;
   }

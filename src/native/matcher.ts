@@ -1,5 +1,5 @@
 /** The native engine behind the {@link MatcherFactory} interface: the only caller of the addon. native/README.md is the contract. */
-import { PortableAnchors } from "../core/anchors.js";
+import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import { LogveilError } from "../errors.js";
 import { HEAD_SIZE, type MatcherFactory, type MatcherStream, type NeedleSet, type NeedleTable, ROW_SIZE } from "../core/matcher.js";
 
@@ -29,12 +29,34 @@ export interface Addon {
   buildAsync(bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array): Promise<SetHandle>;
   SetHandle: { fromShared(id: number): SetHandle };
   Stream: new (sets: SetHandle[], parser: number, maxGapBytes: number) => StreamHandle;
+  Anchors: new (bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array) => object;
+  AnchorStream: new (anchors: object) => AnchorHandle;
   hardenProcess(): boolean;
   /** Makes a pipe as large as any process may. */
   growPipe(descriptor: number): boolean;
   /** Name of the scan loop in use; throws if `LOGVEIL_SIMD` names none of this machine. */
   simd(): string;
   version(): string;
+}
+
+interface AnchorHandle {
+  scan(chunk: Uint8Array, hits: Uint32Array): number;
+  take(hits: Uint32Array): number;
+}
+
+class NativeAnchorStream implements AnchorStream {
+  hits: Uint32Array = new Uint32Array(64 * HIT_SIZE);
+
+  constructor(private readonly handle: AnchorHandle) {}
+
+  scan(chunk: Uint8Array): number {
+    const count = this.handle.scan(chunk, this.hits);
+    if (count * HIT_SIZE > this.hits.length) {
+      this.hits = new Uint32Array(count * HIT_SIZE * 2);
+      this.handle.take(this.hits);
+    }
+    return count;
+  }
 }
 
 class NativeStream implements MatcherStream {
@@ -82,7 +104,10 @@ export function nativeMatcher(addon: Addon): MatcherFactory {
         throw new LogveilError("LV_USAGE", "these secrets are no longer shared: their engine was closed or got more secrets; share again", { cause });
       }
     },
-    anchors: (table) => new PortableAnchors(table),
+    anchors: ({ bytes, offsets, flags }) => {
+      const anchors = new addon.Anchors(bytes, offsets, flags);
+      return { open: () => new NativeAnchorStream(new addon.AnchorStream(anchors)) };
+    },
     open: (sets, parser, maxGapBytes) => new NativeStream(new addon.Stream(sets as SetHandle[], parser, maxGapBytes)),
   };
 }

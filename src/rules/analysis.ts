@@ -13,8 +13,7 @@ export function lengths(node: Node): { readonly min: number; readonly max: numbe
       const { min, max } = lengths(node.part);
       return { min: min * node.min, max: max === 0 || node.max === 0 ? 0 : max * node.max };
     }
-    case "concat":
-    case "alt": {
+    default: {
       const all = node.parts.map(lengths);
       if (node.kind === "concat") return { min: sum(all.map(({ min }) => min)), max: sum(all.map(({ max }) => max)) };
       return { min: Math.min(...all.map(({ min }) => min)), max: Math.max(...all.map(({ max }) => max)) };
@@ -48,7 +47,7 @@ export function lastRepeat(node: Node): ByteSet {
       return node.max > 1 ? bytesOf(node.part) : lastRepeat(node.part);
     case "alt":
       return union(...node.parts.map(lastRepeat));
-    case "concat": {
+    default: {
       for (const part of node.parts.toReversed()) {
         const set = lastRepeat(part);
         if (size(set) > 0) return set;
@@ -58,29 +57,43 @@ export function lastRepeat(node: Node): ByteSet {
   }
 }
 
-/** The group of this name, and how many bytes may stand before it. Undefined if there is none, or not in one piece of the top level. */
-export function findGroup(node: Node, name: string): { readonly group: Node & { kind: "group" }; readonly before: Node } | undefined {
+/** The group of this name, and what stands before and behind it; where it is part of another group, that may be anything. Undefined if there is none. */
+export function findGroup(node: Node, name: string): { readonly group: Node & { kind: "group" }; readonly before: Node; readonly behind: Node } | undefined {
   const parts = node.kind === "concat" ? node.parts : [node];
   const index = parts.findIndex((part) => part.kind === "group" && part.name === name);
-  return index < 0 ? undefined : { group: parts[index] as Node & { kind: "group" }, before: concat(parts.slice(0, index)) };
+  if (index >= 0) return { group: parts[index] as Node & { kind: "group" }, before: concat(parts.slice(0, index)), behind: concat(parts.slice(index + 1)) };
+  const group = nestedGroup(node, name);
+  return group === undefined ? undefined : { group, before: concat([]), behind: concat([]) };
+}
+
+function nestedGroup(node: Node, name: string): (Node & { kind: "group" }) | undefined {
+  if (node.kind === "set") return undefined;
+  if (node.kind === "group" && node.name === name) return node;
+  const inner = node.kind === "group" || node.kind === "repeat" ? [node.part] : node.parts;
+  for (const part of inner) {
+    const found = nestedGroup(part, name);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /** Most strings that are enumerated to prove an anchor. */
 const MOST_STRINGS = 512;
 
-/** All strings that a node can match, if they are few. */
-function strings(node: Node): string[] | undefined {
+/** All strings that a node can match, if they are few; with `fold`, in lower case. */
+function strings(node: Node, fold: boolean): string[] | undefined {
   switch (node.kind) {
     case "set": {
       const chars: string[] = [];
       node.set.forEach((member, byte) => member === 1 && chars.push(String.fromCharCode(byte)));
-      return chars.length <= 4 ? chars : undefined;
+      const distinct = fold ? [...new Set(chars.map((char) => char.toLowerCase()))] : chars;
+      return distinct.length <= 4 ? distinct : undefined;
     }
     case "group":
-      return strings(node.part);
+      return strings(node.part, fold);
     case "repeat": {
       if (node.max > 8) return undefined;
-      const once = strings(node.part);
+      const once = strings(node.part, fold);
       if (once === undefined) return undefined;
       let all: string[] | undefined = [];
       let power: string[] | undefined = [""];
@@ -91,13 +104,13 @@ function strings(node: Node): string[] | undefined {
       return power === undefined ? undefined : all;
     }
     case "alt": {
-      const all = node.parts.map(strings);
+      const all = node.parts.map((part) => strings(part, fold));
       return all.some((each) => each === undefined) ? undefined : limited(all.flatMap((each) => each!));
     }
-    case "concat": {
+    default: {
       let all: string[] | undefined = [""];
       for (const part of node.parts) {
-        const next = strings(part);
+        const next = strings(part, fold);
         all = all === undefined || next === undefined ? undefined : product(all, next);
       }
       return all;
@@ -115,40 +128,43 @@ export interface AnchorPlace {
   readonly max: number;
 }
 
-/** Proves that every match holds one of `anchors` (`has` finds one in a string, or -1); answers where the first of them may stand, or undefined. */
-export function anchorPlace(node: Node, has: (text: string) => number): AnchorPlace | undefined {
-  const whole = strings(node);
+/**
+ * Proves that every match holds an anchor (`has` finds one in a string, or -1; with `fold`, in a lower-case one); answers where the first of them may stand,
+ * or undefined.
+ */
+export function anchorPlace(node: Node, has: (text: string) => number, fold: boolean): AnchorPlace | undefined {
+  const whole = strings(node, fold);
   if (whole !== undefined) return placeIn(whole, has);
   switch (node.kind) {
     case "group":
-      return anchorPlace(node.part, has);
+      return anchorPlace(node.part, has, fold);
     case "repeat":
-      return node.min >= 1 ? anchorPlace(node.part, has) : undefined;
+      return node.min >= 1 ? anchorPlace(node.part, has, fold) : undefined;
     case "alt": {
-      const places = node.parts.map((part) => anchorPlace(part, has));
+      const places = node.parts.map((part) => anchorPlace(part, has, fold));
       if (places.some((place) => place === undefined)) return undefined;
       return { min: Math.min(...places.map((place) => place!.min)), max: Math.max(...places.map((place) => place!.max)) };
     }
     case "concat":
-      return placeInConcat(node.parts, has);
+      return placeInConcat(node.parts, has, fold);
     default:
       return undefined;
   }
 }
 
-function placeInConcat(parts: readonly Node[], has: (text: string) => number): AnchorPlace | undefined {
+function placeInConcat(parts: readonly Node[], has: (text: string) => number, fold: boolean): AnchorPlace | undefined {
   for (let first = 0; first < parts.length; first++) {
     const before = lengths(concat(parts.slice(0, first)));
     const shifted = (place: AnchorPlace | undefined): AnchorPlace | undefined =>
       place === undefined ? undefined : { min: before.min + place.min, max: before.max + place.max };
     let run: string[] | undefined = [""];
     for (let next = first; next < parts.length && run !== undefined; next++) {
-      const more = strings(parts[next]!);
+      const more = strings(parts[next]!, fold);
       run = more === undefined ? undefined : product(run, more);
       const place = run === undefined ? undefined : placeIn(run, has);
       if (place !== undefined) return shifted(place);
     }
-    const inside = strings(parts[first]!) === undefined ? anchorPlace(parts[first]!, has) : undefined;
+    const inside = strings(parts[first]!, fold) === undefined ? anchorPlace(parts[first]!, has, fold) : undefined;
     if (inside !== undefined) return shifted(inside);
   }
   return undefined;
@@ -157,4 +173,42 @@ function placeInConcat(parts: readonly Node[], has: (text: string) => number): A
 function placeIn(all: readonly string[], has: (text: string) => number): AnchorPlace | undefined {
   const places = all.map(has);
   return all.length === 0 || places.some((place) => place < 0) ? undefined : { min: Math.min(...places), max: Math.max(...places) };
+}
+
+/** Literals in lower case one of which every match holds, the longest that can be told; none if there are none of 3 bytes or more. */
+export function literals(node: Node): string[] {
+  const whole = strings(node, true);
+  if (whole !== undefined) return whole.every((text) => text.length >= 3) ? whole : [];
+  switch (node.kind) {
+    case "group":
+      return literals(node.part);
+    case "repeat":
+      return node.min >= 1 ? literals(node.part) : [];
+    case "alt": {
+      const all = node.parts.map(literals);
+      return all.some((each) => each.length === 0) ? [] : all.flat();
+    }
+    case "concat":
+      return bestLiterals(node.parts);
+    default:
+      return [];
+  }
+}
+
+function bestLiterals(parts: readonly Node[]): string[] {
+  const shortest = (all: readonly string[]): number => Math.min(...all.map((text) => text.length));
+  let best: string[] = [];
+  const offer = (all: readonly string[]): void => {
+    if (all.length > 0 && all.length <= 64 && shortest(all) >= 3 && (best.length === 0 || shortest(all) > shortest(best))) best = [...all];
+  };
+  for (let first = 0; first < parts.length; first++) {
+    let run: string[] | undefined = [""];
+    for (let next = first; next < parts.length && run !== undefined; next++) {
+      const more = strings(parts[next]!, true);
+      run = more === undefined ? undefined : product(run, more);
+      if (run !== undefined) offer(run);
+    }
+    if (strings(parts[first]!, true) === undefined) offer(literals(parts[first]!));
+  }
+  return best;
 }

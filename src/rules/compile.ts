@@ -113,7 +113,7 @@ export function compileRule(source: RuleSource): Rule {
       checkSyntax(source.begin, "begin");
       return { ...base, kind: "block", anchors: anchorsOf(source, 0), alphabet: set, ahead: 0, begin: lazyPattern(`^(?:${source.begin})`), end: source.end };
     }
-    case "line":
+    default:
       return compileLine(source, set);
   }
 }
@@ -123,6 +123,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
   regex: ["line"],
   maxLen: ["line", "assign"],
   right: ["line"],
+  skipNoise: ["line"],
   words: ["assign"],
   begin: ["block"],
   end: ["block"],
@@ -141,11 +142,16 @@ function compileLine(source: RuleSource, set: ByteSet | undefined): LineRule {
     );
   if (source.maxLen !== undefined && source.maxLen < max)
     throw new RuleFault("maxLen", `its regex matches up to ${max} bytes, more than the ${source.maxLen} claimed`);
-  const before = anchorPlace(node, (text) => findAnchor(text, anchors));
+  const before = anchorPlace(
+    node,
+    (text) => findAnchor(text, anchors),
+    anchors.every(({ fold, literal }) => fold || literal.toUpperCase() === literal.toLowerCase()),
+  );
   if (before === undefined) throw new RuleFault("anchors", "the regex can match without any of the anchors");
   const found = findGroup(node, SECRET);
-  if (found === undefined) throw new RuleFault("regex", "what is masked must stand in a group (?P<secret>…) that is not part of another");
-  const own = set ?? lastRepeat(found.group);
+  if (found === undefined) throw new RuleFault("regex", "what is masked must stand in a group (?P<secret>…)");
+  // Where something must follow the secret, its mask cannot run on.
+  const own = set ?? (lengths(found.behind).min > 0 ? EMPTY : lastRepeat(found.group));
   const exact = before.min === before.max;
   return {
     source,

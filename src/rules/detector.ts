@@ -25,6 +25,8 @@ export interface DetectorHost {
   mask(start: number, end: number, match: RuleMatch): void;
   /** A whole match, before its mask, with its bytes as Latin-1. */
   found(match: RuleMatch, value: string): void;
+  /** A rule found nothing at its anchor, which starts at `at`. */
+  missed?(rule: number, at: number, reason: string): undefined;
 }
 
 interface Candidate {
@@ -106,7 +108,13 @@ export class Detector {
       this.begin(candidate, rule);
       return;
     }
-    const match = evaluate(rule, text, candidate.at, candidate.length);
+    const match = evaluate(
+      rule,
+      text,
+      candidate.at,
+      candidate.length,
+      this.host.missed && ((reason) => this.host.missed?.(candidate.rule, candidate.at, reason)),
+    );
     if (match === "more") this.pending.push(candidate);
     else if (match !== undefined) this.accept(candidate.rule, match);
   }

@@ -23,12 +23,12 @@ export interface Match {
 }
 
 /** Why a rule that came close found nothing: for `explain`. */
-export type Near = (reason: string) => void;
+export type Near = (reason: string) => undefined;
 
 /** Least p-value of what counts as random. */
 const RANDOM_P = 0.001;
 
-/** Where a candidate's window ends at most, so that its bytes must be at hand. */
+/** Judges the hit of an anchor of `length` bytes at `at`. Blocks are not judged here: they have a beginning and go on. */
 export function evaluate(rule: Rule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
   switch (rule.kind) {
     case "run":
@@ -37,19 +37,19 @@ export function evaluate(rule: Rule, text: StreamText, at: number, length: numbe
       return evaluateLine(rule, text, at, near);
     case "assign":
       return evaluateAssign(rule, text, at, length, near);
-    case "block":
+    default:
       return undefined;
   }
 }
 
 function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
-  if (rule.source.left !== "any" && !tokenMayStart(text, at)) return (near?.("it begins inside a word"), undefined);
+  if (rule.source.left !== "any" && !tokenMayStart(text, at)) return near?.("it begins inside a word");
   const least = at + length + rule.minLen;
   let end = at + length;
   while (end < least && runsOn(rule, text.at(end))) end++;
   if (end < least) {
     if (text.at(end) < 0 && !text.ended) return "more";
-    return (near?.(`it has ${end - at - length} bytes behind its anchor; ${rule.minLen} are the fewest`), undefined);
+    return near?.(`it has ${end - at - length} bytes behind its anchor; ${rule.minLen} are the fewest`);
   }
   return accept(rule, text, at, at, end, near);
 }
@@ -61,12 +61,12 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, near?: Near)
   while (until < limit && text.at(until) >= 0 && rule.bytes[text.at(until)] === 1) until++;
   if (text.at(until) < 0 && !text.ended) return "more";
   const found = search(rule, text, at, until + 1);
-  if (found === undefined) return (near?.("its expression does not match"), undefined);
+  if (found === undefined) return near?.("its expression does not match");
   const { from, start, end } = found;
-  if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return (near?.("it begins inside a word"), undefined);
+  if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return near?.("it begins inside a word");
   if (rule.source.right === "token") {
     if (text.at(end) < 0 && !text.ended) return "more";
-    if (!tokenMayEnd(text, end)) return (near?.("it goes on in a word"), undefined);
+    if (!tokenMayEnd(text, end)) return near?.("it goes on in a word");
   }
   return accept(rule, text, from, start, end, near);
 }
@@ -80,7 +80,7 @@ function search(rule: LineRule, text: StreamText, at: number, until: number): { 
   for (;;) {
     const match = pattern.exec(text.latin1(from, until));
     if (match === null || from + match.index > at) return undefined;
-    const [start, end] = match.indices!.groups!["secret"] ?? [0, 0];
+    const [start, end] = match.indices!.groups!["secret"] ?? match.indices![0]!;
     if (from + match.index + match[0].length > at) return { from: from + match.index, start: from + start, end: from + end };
     from += match.index + 1;
   }
@@ -90,13 +90,25 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   const found = readAssignment(text, at, at + length);
   if (found === "more" || found === undefined) return found;
   const { name, start, end, open, quoted } = found;
-  if (end - start < rule.minLen) return (near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`), undefined);
-  if (isHarmlessName(name)) return (near?.("its name says that it is no secret"), undefined);
+  if (end - start < rule.minLen) return near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`);
+  if (isHarmlessName(name)) return near?.("its name says that it is no secret");
   const value = text.latin1(start, end);
-  if (isNoise(value)) return (near?.("its value is a reference, a placeholder or the like"), undefined);
-  if (quoted && value.includes(" ")) return (near?.("its value is a sentence"), undefined);
+  const fault = valueFault(rule, value, quoted);
+  if (fault !== undefined) return near?.(fault);
   const match = accept(rule, text, at, start, end, near);
   return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
+}
+
+/** Why a value cannot be one that the rule looks for. */
+function valueFault(rule: AssignRule, value: string, quoted: boolean): string | undefined {
+  const { values, maxLen } = rule;
+  if (values === undefined) {
+    if (isNoise(value)) return "its value is a reference, a placeholder or the like";
+    return quoted && value.includes(" ") ? "its value is a sentence" : undefined;
+  }
+  if (value.length > maxLen) return `its value has ${value.length} bytes; ${maxLen} are the most`;
+  for (let i = 0; i < value.length; i++) if (values[value.charCodeAt(i)] === 0) return "its value has other characters than the rule's alphabet";
+  return undefined;
 }
 
 /** Ends of names whose values are no secrets though the name holds a word like `token`. */
@@ -139,15 +151,16 @@ function accept(rule: Rule, text: StreamText, from: number, start: number, end: 
   const { source } = rule;
   const value = text.latin1(start, end);
   if (source.minLen !== undefined && rule.kind === "line" && value.length < source.minLen)
-    return (near?.(`it has ${value.length} bytes; ${source.minLen} are the fewest`), undefined);
-  if (source.classes !== undefined && classes(value) < source.classes) return (near?.(`it has fewer than ${source.classes} kinds of characters`), undefined);
-  if (!looksRandom(rule, value)) return (near?.("it does not look random"), undefined);
+    return near?.(`it has ${value.length} bytes; ${source.minLen} are the fewest`);
+  if (source.classes !== undefined && classes(value) < source.classes) return near?.(`it has fewer than ${source.classes} kinds of characters`);
+  if (source.skipNoise === true && isNoise(value)) return near?.("its value is a reference, a placeholder or the like");
+  if (!looksRandom(rule, value)) return near?.("it does not look random");
   if (source.near !== undefined) {
     const before = text.latin1(Math.max(text.start, from - source.near.within), from).toLowerCase();
     if (!source.near.words.some((word) => before.includes(word.toLowerCase())))
-      return (near?.(`none of its near words stands within ${source.near.within} bytes before it`), undefined);
+      return near?.(`none of its near words stands within ${source.near.within} bytes before it`);
   }
-  if (allowed(rule).some((pattern) => pattern.test(value))) return (near?.("its rule allows such a value"), undefined);
+  if (allowed(rule).some((pattern) => pattern.test(value))) return near?.("its rule allows such a value");
   const sure = source.checksum !== undefined && checksumHolds(source.checksum, value);
   return { start, end, confidence: sure ? "certain" : rule.confidence, alphabet: rule.alphabet };
 }

@@ -1,4 +1,5 @@
 /** Values that stand where a secret could but are none: references, placeholders, paths, versions, ciphertext, masks. For rules without a distinctive prefix only. */
+import { classes, randomness } from "./random.js";
 import { lazyPattern } from "./re2.js";
 
 const REFERENCE = [
@@ -16,8 +17,6 @@ const PLACEHOLDER = [
   String.raw`(?i:^(?:true|false|null|nil|none|yes|no|on|off|undefined|default|unset|empty|string|boolean|integer|number|object|required|optional|enabled|disabled|invalid|missing|expired|revoked|failed|success\w*|error|unknown|anonymous|public|n/a)\b)`,
 ];
 const STRUCTURE = [
-  String.raw`^[./~]?(?:[\w.@+-]*/){2,}`, // a path
-  String.raw`^(?:/|\./|\.\./|~/|[A-Za-z]:\\)`,
   String.raw`(?i:^[a-z][a-z0-9+.-]*://)`, // a URL: what it holds has rules of its own
   String.raw`^v?\d+(?:\.\d+)+(?:[-+.][\w.]*)?$`, // a version
   String.raw`^\d{4}-\d\d-\d\d`, // a date
@@ -33,9 +32,16 @@ const STRUCTURE = [
   String.raw`^(?:[A-Z][a-z]+){2,}$`, // PascalCase
   String.raw`^[A-Z]+(?:_[A-Z]+)+$`, // CONSTANT_CASE
 ];
+/** A path; so may base64 look. */
+const PATH = lazyPattern(String.raw`^[./~]?(?:[\w.@+-]*/){2,}|^(?:/|\./|\.\./|~/|[A-Za-z]:\\)`);
 const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...STRUCTURE].join("|"));
 
 /** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. */
 export function isNoise(value: string): boolean {
-  return new Set(value).size < 2 || NOISE().test(value);
+  return new Set(value).size < 2 || NOISE().test(value) || (PATH().test(value) && !value.split("/").some(isRandomPart));
+}
+
+/** Whether a part of what looks like a path is so random that all of it may be base64. */
+function isRandomPart(part: string): boolean {
+  return part.length >= 16 && classes(part) >= 3 && randomness(part) >= 0.001;
 }

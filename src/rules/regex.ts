@@ -32,7 +32,6 @@ const POSIX: Readonly<Record<string, string>> = {
   xdigit: "0-9A-Fa-f",
 };
 const CONTROL: Readonly<Record<string, number>> = { a: 7, f: 12, t: 9, n: 10, r: 13, v: 11 };
-const NOTHING: Node = { kind: "concat", parts: [] };
 
 interface Flags {
   readonly fold: boolean;
@@ -247,4 +246,19 @@ function literal(code: number, fold: boolean): Node {
 
 export function concat(parts: readonly Node[]): Node {
   return parts.length === 1 ? parts[0]! : { kind: "concat", parts };
+}
+
+/** Where the capturing group of this number begins in the source. Undefined if there are fewer. */
+export function groupAt(node: Node, number: number, source: string): number | undefined {
+  const starts: number[] = [];
+  const walk = (each: Node): void => {
+    if (each.kind === "set") return;
+    if (each.kind === "group") {
+      if (source[each.from + 1] !== "?" || each.name !== undefined) starts.push(each.from);
+      walk(each.part);
+    } else if (each.kind === "repeat") walk(each.part);
+    else each.parts.forEach(walk);
+  };
+  walk(node);
+  return starts.toSorted((a, b) => a - b)[number - 1];
 }

@@ -43,6 +43,7 @@ export const ruleSchema = z.strictObject({
     })
     .optional()
     .describe("Words one of which must stand close before the match"),
+  skipNoise: z.boolean().optional().describe("Line: references, placeholders and the like are not masked"),
   allow: z.array(text).optional().describe("RE2: secrets that match one are not masked"),
   words: z.array(text.min(3)).optional().describe("Assign: names, or parts of names, of what is secret"),
   begin: text.optional().describe("Block: the literal or RE2 that it begins with"),
@@ -51,7 +52,7 @@ export const ruleSchema = z.strictObject({
   decode: z.boolean().optional().describe("Whether its anchors are looked for in base64 and hex too; default: certain and high"),
   learn: z.boolean().optional().describe("Whether what it finds becomes a known secret; default: certain and high"),
   policy: z.enum(["mask", "mask+count", "count"]).optional(),
-  examples: z.array(text).min(1).describe("Recipes of text; what must be masked stands in ⟦ ⟧, or is all of it"),
+  examples: z.array(text).describe("Recipes of text; what must be masked stands in ⟦ ⟧, or is all of it"),
   negatives: z.array(text).optional().describe("Recipes of text in which the rule finds nothing"),
   references: z.array(text).min(1).describe("Where the format is published"),
   provenance: text.describe("Where the rule comes from"),

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::anchors::AnchorSet;
 use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
 use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, mix};
@@ -209,5 +210,38 @@ fn gaps_of(text: &[u8], gaps: &mut [u64]) {
     let mask = |bytes| u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(of_low_bits, bytes), bytes)).cast_unsigned());
     for (index, gap) in gaps.iter_mut().enumerate() {
         *gap = mask(load(text, index * WORD_BYTES)) | mask(load(text, index * WORD_BYTES + 32)) << 32;
+    }
+}
+
+/// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover: positions where an anchor may stand.
+pub fn anchor_words(set: &AnchorSet, text: &[u8], bits: &mut [u64]) {
+    assert!(available());
+    assert!(bits.is_empty() || text.len() >= bits.len() * WORD_BYTES + BEHIND_BYTES);
+    // SAFETY: AVX2 is there, and `text` covers all words and the two bytes that the last positions reach into.
+    unsafe { anchor_words_in(set, text, bits) };
+}
+
+#[target_feature(enable = "avx2")]
+fn anchor_words_in(set: &AnchorSet, text: &[u8], bits: &mut [u64]) {
+    let table = |half: &[u8; 16]| {
+        // SAFETY: sixteen bytes are read from an array of sixteen.
+        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(half.as_ptr().cast()) })
+    };
+    let tables = set.halves().each_ref().map(|[low, high]| [table(low), table(high)]);
+    let half = _mm256_set1_epi8(15);
+    for (index, word) in bits.iter_mut().enumerate() {
+        let mut found = [0u32; 2];
+        for (part, found) in found.iter_mut().enumerate() {
+            let at = index * WORD_BYTES + part * 32;
+            let mut groups = _mm256_set1_epi8(-1);
+            for (position, [low, high]) in tables.iter().enumerate() {
+                let bytes = load(text, at + position);
+                let lows = _mm256_shuffle_epi8(*low, _mm256_and_si256(bytes, half));
+                let highs = _mm256_shuffle_epi8(*high, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half));
+                groups = _mm256_and_si256(groups, _mm256_and_si256(lows, highs));
+            }
+            *found = !_mm256_movemask_epi8(_mm256_cmpeq_epi8(groups, _mm256_setzero_si256())).cast_unsigned();
+        }
+        *word = u64::from(found[0]) | u64::from(found[1]) << 32;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::anchors::AnchorSet;
 use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, long_hash, short_hash};
 
@@ -116,6 +117,41 @@ pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u8]) {
         _ => {
             for (eight, hits) in windows.chunks_exact(8).zip(hits) {
                 *hits = eight.iter().rev().fold(0, |hits, &window| hits << 1 | u8::from(filter.has(long_hash(window))));
+            }
+        }
+    }
+}
+
+/// For each position of `chunk[start..]` whether an anchor may stand there, as far as `bits` has room. Returns how many words that are.
+pub fn anchor_bits(simd: Simd, set: &AnchorSet, chunk: &[u8], start: usize, bits: &mut [u64]) -> usize {
+    let text = &chunk[start..chunk.len().min(start + bits.len() * WORD_BYTES)];
+    let behind = &chunk[start..chunk.len().min(start + bits.len() * WORD_BYTES + BEHIND_BYTES)];
+    let words = text.len().div_ceil(WORD_BYTES);
+    let whole = behind.len().saturating_sub(BEHIND_BYTES) / WORD_BYTES;
+    anchor_words(simd, set, behind, &mut bits[..whole]);
+    for word in whole..words {
+        let rest = &text[word * WORD_BYTES..];
+        // No anchor holds a NUL, so none is found in what is not there.
+        let mut padded = [0; WORD_BYTES + BEHIND_BYTES];
+        let length = rest.len().min(padded.len());
+        padded[..length].copy_from_slice(&rest[..length]);
+        anchor_words(simd, set, &padded, &mut bits[word..=word]);
+    }
+    words
+}
+
+/// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover.
+fn anchor_words(simd: Simd, set: &AnchorSet, text: &[u8], bits: &mut [u64]) {
+    match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => crate::avx2::anchor_words(set, text, bits),
+        _ => {
+            let [first, second, third] = set.masks();
+            for (word, three) in bits.iter_mut().zip((0..).map(|index: usize| &text[index * WORD_BYTES..])) {
+                *word = (0..WORD_BYTES).rev().fold(0, |word, at| {
+                    let groups = first[usize::from(three[at])] & second[usize::from(three[at + 1])] & third[usize::from(three[at + 2])];
+                    word << 1 | u64::from(groups != 0)
+                });
             }
         }
     }

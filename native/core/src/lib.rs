@@ -1,6 +1,7 @@
 //! The matcher of logveil. Read `stream.rs` first (what one chunk goes through), then `automaton.rs`; the words are defined in
 //! `src/core/README.md` of the package. No I/O, no JavaScript, no knowledge of secrets beyond their needles.
 
+mod anchors;
 mod automaton;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -21,6 +22,7 @@ mod sieve;
 mod sparse;
 mod stream;
 
+pub use anchors::{AnchorSet, AnchorStream};
 pub use kernel::Simd;
 pub use rows::{ROW_SIZE, RowKind};
 pub use secret_buf::SecretBuf;
