@@ -7,13 +7,13 @@ import type { AnchorSet } from "./core/anchors.js";
 import { type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor, type RedactorFinding } from "./core/redactor.js";
-import { LiveStream, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
+import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";
 import { detect } from "./rules/detector.js";
 import type { RulePack } from "./rules/pack.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
-import { type Group, type RegistryContext, SecretStore, type SharedGroup } from "./secrets/registry.js";
+import { type Group, type RegistryContext, type SecretMeta, SecretStore, type SharedGroup } from "./secrets/registry.js";
 import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
 import { FindingQueue } from "./stream/findings.js";
 import { iterate } from "./stream/iterate.js";
@@ -118,7 +118,8 @@ class EngineCore implements Engine, StreamHost {
   private readonly live = new Set<LiveStream>();
   private readonly queue = new FindingQueue();
   private readonly context: RegistryContext;
-  private readonly rules: { readonly pack: RulePack; readonly anchors: AnchorSet } | undefined;
+  private readonly rules: { readonly pack: RulePack; readonly anchors: AnchorSet; readonly learn: boolean } | undefined;
+  private readonly warnedLearned = new Set<string>();
   private adding: Promise<unknown> = Promise.resolve();
   private opened = 0;
   private closed = false;
@@ -141,7 +142,7 @@ class EngineCore implements Engine, StreamHost {
     };
     if (options.rules !== false) {
       const pack = packOf(options.rules ?? {});
-      this.rules = { pack, anchors: this.factory.anchors(pack.table) };
+      this.rules = { pack, anchors: this.factory.anchors(pack.table), learn: options.rules?.learn !== false };
     }
     if ((options.engine ?? "auto") === "auto" && this.engine === "portable" && !process.env["LOGVEIL_ENGINE"] && nativeMissing() && !warnedPortable) {
       warnedPortable = true;
@@ -246,14 +247,13 @@ class EngineCore implements Engine, StreamHost {
   }
 
   /** The sets that concern a stream of `scope`. */
-  groupsOf(scope: string | undefined): readonly Group[] {
-    const own = scope === undefined || scope === GLOBAL ? [] : (this.stores.get(scope)?.groups ?? []);
+  groupsOf(scope: string): readonly Group[] {
+    const own = scope === GLOBAL ? [] : (this.stores.get(scope)?.groups ?? []);
     return [...(this.stores.get(GLOBAL)?.groups ?? []), ...own];
   }
 
-  masksOf(scope: string | undefined, groups: readonly Group[]): Masks {
-    const key = scope ?? GLOBAL;
-    const known = this.masks.get(key);
+  masksOf(scope: string, groups: readonly Group[]): Masks {
+    const known = this.masks.get(scope);
     if (known !== undefined && known.groups.length === groups.length && known.groups.every((group, i) => group === groups[i])) return known.masks;
     const masks = new Masks(
       this.families,
@@ -265,7 +265,7 @@ class EngineCore implements Engine, StreamHost {
           message: "every mask that logveil knows meets the start or end of some secret; choose another --mask or mask text",
         }),
     );
-    this.masks.set(key, { groups, masks });
+    this.masks.set(scope, { groups, masks });
     return masks;
   }
 
@@ -273,7 +273,23 @@ class EngineCore implements Engine, StreamHost {
     return this.rules!.pack.rules[rule]!.id;
   }
 
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, found: (finding: RedactorFinding) => void): Redactor {
+  learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined {
+    if (this.stores.get(GLOBAL)?.knows(value) === true) return undefined;
+    const store = this.store(origin.scope);
+    if (store.secrets >= this.limits.maxLearned && !this.warnedLearned.has(origin.scope)) {
+      this.warnedLearned.add(origin.scope);
+      this.warn({
+        code: "LV_LEARNED",
+        message: `rules found more than ${this.limits.maxLearned} values (limits.maxLearned); further ones are masked where rules find them only`,
+      });
+    }
+    if (this.warnedLearned.has(origin.scope)) return undefined;
+    const learned = store.learn(this.ruleId(rule), value);
+    if (learned?.isNew === true) for (const stream of this.live) if (stream !== origin && stream.scope === origin.scope) stream.adopt();
+    return learned?.secret;
+  }
+
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, { found, learn, activeFrom, learned }: RedactorHost): Redactor {
     const { rules } = this;
     return new Redactor(
       {
@@ -287,7 +303,12 @@ class EngineCore implements Engine, StreamHost {
           return masks().for(name, fingerprint);
         },
         found,
-        ...(rules === undefined ? {} : { detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, (value) => this.context.fingerprint(value)) }),
+        ...(rules === undefined
+          ? {}
+          : {
+              detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, (value) => this.context.fingerprint(value), rules.learn ? learn : undefined),
+            }),
+        ...(rules?.learn === true ? { activeFrom, learned } : {}),
       },
       groups().map((group) => group.set),
     );
@@ -305,6 +326,7 @@ class EngineCore implements Engine, StreamHost {
 
   drop(stream: LiveStream): void {
     this.live.delete(stream);
+    if (stream.isPrivate) this.forget(stream.scope);
   }
 
   private store(scope: string): SecretStore {
@@ -329,9 +351,14 @@ class EngineCore implements Engine, StreamHost {
 
   private closeScope(name: string): void {
     for (const stream of this.live) if (stream.scope === name) stream.close();
-    this.stores.get(name)?.close();
-    this.stores.delete(name);
-    this.masks.delete(name);
+    this.forget(name);
+  }
+
+  private forget(scope: string): void {
+    this.stores.get(scope)?.close();
+    this.stores.delete(scope);
+    this.masks.delete(scope);
+    this.warnedLearned.delete(scope);
   }
 
   private holdsNeedle(text: Buffer, groups: readonly Group[]): boolean {

@@ -16,6 +16,8 @@ export interface Limits {
   readonly overMaskHits: number;
   /** Masks of one secret per KiB of stream that are reported as over-masking. */
   readonly overMaskPerKiB: number;
+  /** Most values of one scope that rules may find and that are then looked for in other spellings. */
+  readonly maxLearned: number;
   /** Needles added late above which they are built off the event loop. */
   readonly inlineBuildNeedles: number;
 }
@@ -28,6 +30,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxLeaves: 256,
   overMaskHits: 1000,
   overMaskPerKiB: 2,
+  maxLearned: 256,
   inlineBuildNeedles: 2000,
 });
 

@@ -1,9 +1,11 @@
 /** A live stream: a redactor that the engine keeps up to date with late secrets, and whose findings get names. */
 import { LogveilError } from "./errors.js";
 import type { Masks } from "./core/mask.js";
+import type { NeedleSet } from "./core/matcher.js";
 import type { Redactor, RedactorFinding } from "./core/redactor.js";
 import type { Limits } from "./limits.js";
-import type { Group } from "./secrets/registry.js";
+import type { Learn } from "./rules/detector.js";
+import type { Group, SecretMeta } from "./secrets/registry.js";
 import type { Finding, Warning } from "./types.js";
 
 export interface StreamOptions {
@@ -33,13 +35,23 @@ export interface RedactorStream {
   close(): void;
 }
 
+/** What a redactor asks of its stream. */
+export interface RedactorHost {
+  found(this: void, finding: RedactorFinding): void;
+  learn: Learn;
+  activeFrom(this: void, set: number, needle: number): number;
+  learned(this: void): readonly NeedleSet[] | undefined;
+}
+
 /** What a stream asks of its engine. */
 export interface StreamHost {
   readonly limits: Limits;
   /** The sets that concern a stream of `scope`. */
-  groupsOf(scope: string | undefined): readonly Group[];
-  masksOf(scope: string | undefined, groups: readonly Group[]): Masks;
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, found: (finding: RedactorFinding) => void): Redactor;
+  groupsOf(scope: string): readonly Group[];
+  masksOf(scope: string, groups: readonly Group[]): Masks;
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost): Redactor;
+  /** Makes what a rule found in `origin` a known secret of its scope; undefined if it is not worth that. */
+  learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined;
   /** Id of a rule. */
   ruleId(rule: number): string;
   report(finding: Finding, onFinding: ((finding: Finding) => void) | undefined): void;
@@ -47,9 +59,17 @@ export interface StreamHost {
   drop(stream: LiveStream): void;
 }
 
+/** Streams opened in this process: what makes the scope of one without a job its own. */
+let opened = 0;
+
 /** A stream that the engine keeps up to date with late secrets, and names findings for. */
 export class LiveStream implements RedactorStream {
-  readonly scope: string | undefined;
+  /** The job, or a name of its own: what rules find in a stream without a job is its own. */
+  readonly scope: string;
+  readonly isPrivate: boolean;
+  /** Where the log itself gave a secret away: from there on it is looked for. */
+  private readonly learnedAt = new Map<SecretMeta, number>();
+  private learnedNew = false;
   private groups: readonly Group[];
   private masks: Masks;
   private readonly redactor: Redactor;
@@ -61,13 +81,19 @@ export class LiveStream implements RedactorStream {
     private readonly options: StreamOptions,
     readonly name: string,
   ) {
-    this.scope = options.scope;
+    this.isPrivate = options.scope === undefined;
+    this.scope = options.scope ?? `\0${name}\0${++opened}`;
     this.groups = engine.groupsOf(this.scope);
     this.masks = engine.masksOf(this.scope, this.groups);
     this.redactor = engine.openRedactor(
       () => this.groups,
       () => this.masks,
-      (finding) => this.found(finding),
+      {
+        found: (finding) => this.found(finding),
+        learn: (rule, value, end) => this.learn(rule, value, end),
+        activeFrom: (set, needle) => (this.learnedAt.size === 0 ? 0 : (this.learnedAt.get(this.groups[set]!.owners[needle]!) ?? 0)),
+        learned: () => this.adoptLearned(),
+      },
     );
   }
 
@@ -104,10 +130,30 @@ export class LiveStream implements RedactorStream {
   }
 
   adopt(): void {
-    const groups = this.engine.groupsOf(this.scope);
-    this.groups = groups;
-    this.masks = this.engine.masksOf(this.scope, groups);
-    this.redactor.adopt(groups.map((group) => group.set));
+    this.redactor.adopt(this.refresh());
+  }
+
+  private refresh(): NeedleSet[] {
+    this.groups = this.engine.groupsOf(this.scope);
+    this.masks = this.engine.masksOf(this.scope, this.groups);
+    return this.groups.map((group) => group.set);
+  }
+
+  private learn(rule: number, value: Buffer, end: number): void {
+    const secret = this.engine.learn(this, rule, value);
+    if (secret === undefined) return;
+    const before = this.learnedAt.get(secret);
+    // Known from elsewhere: everywhere.
+    if (before === undefined && this.groups.some((group) => group.owners.includes(secret))) return;
+    if (before !== undefined && before <= end) return;
+    this.learnedAt.set(secret, end);
+    this.learnedNew = true;
+  }
+
+  private adoptLearned(): NeedleSet[] | undefined {
+    if (!this.learnedNew) return undefined;
+    this.learnedNew = false;
+    return this.refresh();
   }
 
   private found({ kind, set, needle, line, offset, length, note }: RedactorFinding): void {

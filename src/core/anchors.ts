@@ -1,8 +1,8 @@
 /**
  * Finding anchors: the literals that make a rule worth a look. The boundary for both engines, and the portable one.
  *
- * An anchor has 3 to 32 bytes and may match ASCII letters of either case. All places are reported; what they mean is the rules' business. The loop looks up
- * three bytes, folded to lower case, in a table of masks: a bit for each of eight groups of anchors. What passes is compared.
+ * An anchor has 3 to 32 bytes and may match ASCII letters of either case. All places are reported; what they mean is the rules' business. The portable loop looks
+ * up the first four bytes, folded to lower case, in a filter, and three in another for anchors that have no more. What passes is compared.
  */
 
 /** Flags of an anchor, a byte each in {@link AnchorTable.flags}. */
@@ -11,6 +11,8 @@ export const ANCHOR = Object.freeze({
   FOLD: 1,
   /** Counts only as part of a name that an operator and a value follow: see `hasShape`. */
   ASSIGN: 2,
+  /** Does not count inside a word: see `mayStart`. */
+  TOKEN: 4,
 });
 
 export const MIN_ANCHOR_BYTES = 3;
@@ -21,6 +23,10 @@ export interface AnchorTable {
   readonly bytes: Uint8Array;
   readonly offsets: Uint32Array;
   readonly flags: Uint8Array;
+  /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its two rarest neighbouring 4-byte windows begin (5 bytes and more). */
+  readonly hints: Uint8Array;
+  /** 256 bytes per alphabet, 1 for a byte that belongs to it. */
+  readonly alphabets: Uint8Array;
 }
 
 /** The anchors of one stream. */
@@ -69,6 +75,21 @@ export function hasShape(text: Uint8Array, at: number): boolean {
   return skip(text, offset, SHAPE.VALUE_BYTES, SHAPE_CLASS.VALUE) - offset === Math.min(SHAPE.VALUE_BYTES, text.length - offset);
 }
 
+/** Longest escape that ends in word characters, `\u001b[38;5;200m` or so, in bytes. */
+const LONGEST_ESCAPE = 24;
+const ESCAPE_BYTES = new Set(Buffer.from("\\%=[^\x1b\x9b", "latin1"));
+const isWord = (byte: number): boolean => byte !== 0x2e && byte !== 0x2d && (SHAPE_CLASSES[byte]! & SHAPE_CLASS.NAME) !== 0;
+
+/**
+ * Whether a token may begin at `at`: not inside a word, unless what stands before may be an escape or a control sequence. True too where `text` begins so close before
+ * that it cannot be told: the rules decide.
+ */
+export function mayStart(text: Uint8Array, at: number): boolean {
+  if (at === 0 || !isWord(text[at - 1]!) || at < LONGEST_ESCAPE) return true;
+  for (let before = at - LONGEST_ESCAPE; before < at; before++) if (ESCAPE_BYTES.has(text[before]!)) return true;
+  return false;
+}
+
 function skip(text: Uint8Array, from: number, most: number, kind: number): number {
   const until = Math.min(text.length, from + most);
   let at = from;
@@ -85,31 +106,35 @@ export interface AnchorSet {
 export const HIT_SIZE = 2;
 
 const fold = (byte: number): number => (byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte);
-const key = (a: number, b: number, c: number): number => (fold(a) << 16) | (fold(b) << 8) | fold(c);
+
+/** Bits of a filter over hashes: small enough to stay in cache, large enough that few of its bits are set. */
+const FILTER_BITS = 17;
+const MIX = 0x9e3779b1;
+const slot = (key: number): number => Math.imul(key, MIX) >>> (32 - FILTER_BITS);
 
 /** The anchors of a pack, ready to search. Immutable. */
 export class PortableAnchors implements AnchorSet {
-  readonly masks: readonly [Uint8Array, Uint8Array, Uint8Array] = [new Uint8Array(256), new Uint8Array(256), new Uint8Array(256)];
-  /** Anchors by their first three bytes, folded. */
-  readonly byKey = new Map<number, number[]>();
+  /** Letters in lower case. */
+  readonly folds = Uint8Array.from({ length: 256 }, (_, byte) => fold(byte));
+  /** Hashes of the first four bytes, folded; and of the first three of anchors that have no more. */
+  readonly fours = new Uint8Array(1 << (FILTER_BITS - 3));
+  readonly threes = new Uint8Array(1 << (FILTER_BITS - 3));
+  /** Anchors by those bytes. */
+  readonly byFour = new Map<number, number[]>();
+  readonly byThree = new Map<number, number[]>();
 
   constructor(readonly table: AnchorTable) {
     const { bytes, offsets } = table;
-    const keys = Array.from({ length: offsets.length - 1 }, (_, anchor) => {
+    for (let anchor = 0; anchor + 1 < offsets.length; anchor++) {
       const at = offsets[anchor]!;
-      return key(bytes[at]!, bytes[at + 1]!, bytes[at + 2]!);
-    });
-    // Neighbours in order share bytes, so each group's masks stay narrow.
-    const sorted = [...new Set(keys)].toSorted((a, b) => a - b);
-    sorted.forEach((each, index) => {
-      const bit = 1 << Math.floor((index * 8) / sorted.length);
-      for (let position = 0; position < 3; position++) {
-        const byte = (each >> (16 - 8 * position)) & 0xff;
-        this.masks[position]![byte]! |= bit;
-        if (byte >= 0x61 && byte <= 0x7a) this.masks[position]![byte ^ 0x20]! |= bit;
-      }
-    });
-    keys.forEach((each, anchor) => this.byKey.set(each, [...(this.byKey.get(each) ?? []), anchor]));
+      const three = (fold(bytes[at]!) << 16) | (fold(bytes[at + 1]!) << 8) | fold(bytes[at + 2]!);
+      const longer = offsets[anchor + 1]! - at > MIN_ANCHOR_BYTES;
+      const key = longer ? (three << 8) | fold(bytes[at + 3]!) : three;
+      const [table, filter] = longer ? [this.byFour, this.fours] : [this.byThree, this.threes];
+      table.set(key, [...(table.get(key) ?? []), anchor]);
+      const bit = slot(key);
+      filter[bit >> 3]! |= 1 << (bit & 7);
+    }
   }
 
   /** Length of the longest anchor in bytes. */
@@ -124,6 +149,8 @@ export class PortableAnchors implements AnchorSet {
     return new PortableAnchorStream(this);
   }
 }
+
+const NONE: readonly number[] = [];
 
 class PortableAnchorStream implements AnchorStream {
   hits = new Uint32Array(64 * HIT_SIZE);
@@ -148,17 +175,27 @@ class PortableAnchorStream implements AnchorStream {
 
   /** Reports anchors that start before `until` and end behind `past`; `total` is the distance from the start of `text` to the end of the input. */
   private find(text: Uint8Array, until: number, total: number, past: number): void {
-    const [first, second, third] = this.anchors.masks;
-    const { flags } = this.anchors.table;
+    const { folds, fours, threes } = this.anchors;
     const last = Math.min(until, text.length - 2);
+    let key = text.length < 3 ? 0 : (folds[text[0]!]! << 16) | (folds[text[1]!]! << 8) | folds[text[2]!]!;
     for (let at = 0; at < last; at++) {
-      if ((first[text[at]!]! & second[text[at + 1]!]! & third[text[at + 2]!]!) === 0) continue;
-      const anchors = this.anchors.byKey.get(key(text[at]!, text[at + 1]!, text[at + 2]!));
-      if (anchors === undefined) continue;
-      for (const anchor of anchors) {
-        const end = this.matches(text, at, anchor);
-        if (end > past && ((flags[anchor]! & ANCHOR.ASSIGN) === 0 || hasShape(text, end))) this.add(anchor, total - at);
-      }
+      const next = (key << 8) | (at + 3 < text.length ? folds[text[at + 3]!]! : 0);
+      const four = Math.imul(next, MIX) >>> (32 - FILTER_BITS);
+      const three = Math.imul(key, MIX) >>> (32 - FILTER_BITS);
+      if ((fours[four >> 3]! >> (four & 7)) & 1) this.compare(text, at, this.anchors.byFour.get(next), total, past);
+      if ((threes[three >> 3]! >> (three & 7)) & 1) this.compare(text, at, this.anchors.byThree.get(key), total, past);
+      key = next & 0xffffff;
+    }
+  }
+
+  private compare(text: Uint8Array, at: number, anchors: readonly number[] | undefined, total: number, past: number): void {
+    const { flags } = this.anchors.table;
+    for (const anchor of anchors ?? NONE) {
+      const end = this.matches(text, at, anchor);
+      if (end <= past) continue;
+      const kind = flags[anchor]!;
+      if (((kind & ANCHOR.ASSIGN) === 0 || hasShape(text, end)) && ((kind & ANCHOR.TOKEN) === 0 || mayStart(text, at)) && this.follows(text, end, anchor))
+        this.add(anchor, total - at);
     }
   }
 
@@ -174,6 +211,15 @@ class PortableAnchorStream implements AnchorStream {
       if ((folded ? fold(byte) : byte) !== bytes[start + i]) return 0;
     }
     return at + length;
+  }
+
+  /** Whether the bytes that an anchor wants stand at `at`, as far as `text` goes. */
+  private follows(text: Uint8Array, at: number, anchor: number): boolean {
+    const { hints, alphabets } = this.anchors.table;
+    const alphabet = hints[anchor * 3]! * 256;
+    const until = Math.min(text.length, at + hints[anchor * 3 + 1]!);
+    for (let offset = at; offset < until; offset++) if (alphabets[alphabet + text[offset]!] === 0) return false;
+    return true;
   }
 
   private add(anchor: number, back: number): void {

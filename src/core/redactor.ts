@@ -55,6 +55,10 @@ export interface RedactorContext {
   /** How a match of the needle is masked. */
   mask(set: number, needle: number, note?: RuleNote): MaskPlan;
   found(finding: RedactorFinding): void;
+  /** The offset from which on matches of a needle count: one that was learned from the log itself is not looked for before. Absent: 0. */
+  activeFrom?(set: number, needle: number): number;
+  /** The sets in force from now on, if the detector's findings changed them. */
+  learned?(): readonly NeedleSet[] | undefined;
   /** Absent: no rules. */
   detector?(mask: DetectorMask): StreamDetector;
 }
@@ -161,12 +165,18 @@ export class Redactor {
 
   /** Goes on with other sets of needles: all that is not released is looked at again, and what left unmasked is reported as exposed. */
   adopt(sets: readonly NeedleSet[]): void {
-    this.stream.release();
-    this.stream = this.context.factory.open(sets, this.window.parser, this.context.maxGapBytes);
     this.spans.clear();
     this.firm.clear();
     this.keeps.clear();
     this.raws.clear();
+    this.replay(sets);
+    for (const { start, end, cause } of this.ruled) this.mask(start, end, cause, true);
+  }
+
+  /** Shows the window to other sets. */
+  private replay(sets: readonly NeedleSet[]): void {
+    this.stream.release();
+    this.stream = this.context.factory.open(sets, this.window.parser, this.context.maxGapBytes);
     this.candidates = [];
     const total = this.total;
     this.total = this.window.start;
@@ -179,28 +189,31 @@ export class Redactor {
       }
     });
     this.total = total;
-    for (const { start, end, cause } of this.ruled) this.mask(start, end, cause, true);
   }
 
   private pushPiece(chunk: Uint8Array, out: Uint8Array[]): void {
-    const { stream } = this;
     const parser = this.parser;
-    const rows = stream.scan(chunk);
-    this.parser = stream.head[HEAD.PARSER]!;
+    const rows = this.stream.scan(chunk);
+    const { head } = this.stream;
+    this.parser = head[HEAD.PARSER]!;
     this.chunk = chunk;
     this.base = this.total;
     this.lines.mark(this.base, this.lineFeeds);
     this.total += chunk.length;
-    this.lineFeeds += stream.head[HEAD.LINES]!;
+    this.lineFeeds += head[HEAD.LINES]!;
     this.detector?.push(chunk);
     if (rows > 0) this.take(rows, false);
-    let to = Math.min(this.total - stream.head[HEAD.HOLD]!, this.detector?.hold ?? Infinity);
+    this.detector?.keep();
+    const sets = this.context.learned?.();
+    if (sets !== undefined) {
+      // What they match of this chunk counts already; what was found stays.
+      this.keep(parser);
+      this.replay(sets);
+    }
+    let to = Math.min(this.total - this.stream.head[HEAD.HOLD]!, this.detector?.hold ?? Infinity);
     if (this.candidates.length > 0) to = this.settle(to);
     this.release(Math.max(to, this.released), out);
-    this.detector?.keep();
-    this.keep(parser);
-    this.chunk = EMPTY;
-    this.base = Infinity;
+    if (sets === undefined) this.keep(parser);
     this.lines.mark(this.total, this.lineFeeds);
   }
 
@@ -219,6 +232,8 @@ export class Redactor {
       window.dropBefore(from);
     }
     this.settled.dropBefore(window.start);
+    this.chunk = EMPTY;
+    this.base = Infinity;
   }
 
   /** Calls `each` with the bytes of `[from, to)`, piece by piece. The pieces are valid during the call and must not be changed. */
@@ -235,15 +250,18 @@ export class Redactor {
       const kind = rows[i]!;
       const set = rows[i + 1]!;
       const needle = rows[i + 2]!;
-      const start = this.total - rows[i + 3]!;
+      const matchStart = this.total - rows[i + 3]!;
       const end = this.total - rows[i + 4]!;
       if (kind === ROW.KEEP) {
-        this.keeps.add(start, end);
+        this.keeps.add(matchStart, end);
         continue;
       }
+      const active = this.context.activeFrom?.(set, needle) ?? 0;
+      if (end <= active) continue;
+      const start = Math.max(matchStart, active);
       const ownEnd = kind === ROW.LANE ? this.total - rows[i + 5]! : end;
-      const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? start + this.context.needleBytes(set, needle) : ownEnd;
-      const cause: Cause = { set, needle, start, end: causeEnd, fragment: kind === ROW.FRAGMENT };
+      const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? matchStart + this.context.needleBytes(set, needle) : ownEnd;
+      const cause: Cause = { set, needle, start: matchStart, end: causeEnd, fragment: kind === ROW.FRAGMENT };
       if (kind === ROW.TOKEN) this.candidates.push({ cause, sides: rows[i + 5]! });
       else this.mask(start, end, cause, kind === ROW.RAW || (kind === ROW.FRAGMENT && rows[i + 5] === 1));
     }

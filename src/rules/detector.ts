@@ -9,7 +9,7 @@ import { blockBegin, OpenBlock } from "./blocks.js";
 import { type ByteSet, size } from "./bytes.js";
 import { type Confidence, type Rule, STOPS } from "./compile.js";
 import { evaluate, type Match } from "./evaluate.js";
-import type { RulePack } from "./pack.js";
+import { rank, type RulePack } from "./pack.js";
 import { StreamText } from "./text.js";
 
 /** A secret that a rule found. */
@@ -191,13 +191,28 @@ export class Detector {
   }
 }
 
-/** A detector for a redactor: its findings get fingerprints, and are masked as the pack's policies say. */
-export function detect(pack: RulePack, anchors: AnchorStream, mask: DetectorMask, fingerprint: (value: Uint8Array) => string): StreamDetector {
+/** Rules that are as sure as this teach what they find, unless they say otherwise. */
+const LEARN_RANK = rank("high");
+
+/** What a rule found, for the registry: from `end` on it is a known secret. */
+export type Learn = (rule: number, value: Buffer, end: number) => void;
+
+/** A detector for a redactor: its findings get fingerprints, are masked as the pack's policies say, and learned where their rules say so. */
+export function detect(
+  pack: RulePack,
+  anchors: AnchorStream,
+  mask: DetectorMask,
+  fingerprint: (value: Uint8Array) => string,
+  learn: Learn | undefined,
+): StreamDetector {
   const notes = new WeakMap<RuleMatch, DetectorMatch>();
   return new Detector(pack, anchors, {
     found(match, value) {
       const counted = pack.policies[match.rule] === "count";
-      const note = { confidence: match.confidence, fingerprint: value === "" ? "" : fingerprint(Buffer.from(value, "latin1")) };
+      const bytes = Buffer.from(value, "latin1");
+      const note = { confidence: match.confidence, fingerprint: value === "" ? "" : fingerprint(bytes) };
+      if (value !== "" && !counted && (pack.rules[match.rule]!.source.learn ?? rank(pack.rules[match.rule]!.confidence) >= LEARN_RANK))
+        learn?.(match.rule, bytes, match.end);
       const known = { start: match.start, end: match.end, note, counted };
       if (counted) mask(match.start, match.end, match.rule, known);
       else notes.set(match, known);

@@ -1,5 +1,6 @@
 /** Rules as an engine uses them: compiled, with their anchors laid out for the matcher. Immutable. */
 import { ANCHOR, type AnchorTable } from "../core/anchors.js";
+import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, union } from "./bytes.js";
 import { type Confidence, CONFIDENCES, type Policy, type Rule } from "./compile.js";
 
@@ -30,15 +31,19 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
   const least = rank(options.minConfidence ?? "medium");
   const rules = all.filter((rule) => rank(rule.confidence) >= least && !options.disable?.includes(rule.id));
   const numbers = new Map<string, number>();
-  const literals: { literal: string; flags: number; rules: number[] }[] = [];
+  const literals: { literal: string; flags: number; rules: number[]; token: boolean; follow: Follow }[] = [];
   rules.forEach((rule, index) => {
     for (const { literal, flags } of rule.anchors) {
       const key = `${flags}${literal}`;
       const known = numbers.get(key);
       if (known === undefined) {
         numbers.set(key, literals.length);
-        literals.push({ literal, flags, rules: [index] });
-      } else if (!literals[known]!.rules.includes(index)) literals[known]!.rules.push(index);
+        literals.push({ literal, flags, rules: [index], token: beginsToken(rule), follow: followOf(rule) });
+      } else {
+        literals[known]!.token &&= beginsToken(rule);
+        literals[known]!.follow = either(literals[known]!.follow, followOf(rule));
+        if (!literals[known]!.rules.includes(index)) literals[known]!.rules.push(index);
+      }
     }
   });
   const offsets = new Uint32Array(literals.length + 1);
@@ -50,12 +55,72 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
     table: {
       bytes: Buffer.from(literals.map(({ literal }) => literal).join(""), "latin1"),
       offsets,
-      flags: Uint8Array.from(literals, ({ flags }) => flags),
+      ...hintTable(literals),
+      flags: Uint8Array.from(literals, ({ literal, flags, token }) => flags | (token && /^\w/.test(literal) ? ANCHOR.TOKEN : 0)),
     },
     anchors: literals.map(({ literal, rules: owners }) => ({ length: literal.length, rules: owners })),
     prefixes: prefixesOf(rules),
     ahead: { set: union(EMPTY, ...ahead.map((rule) => rule.alphabet)), length: Math.max(0, ...ahead.map((rule) => rule.ahead)) },
   };
+}
+
+/** Bytes that must follow an anchor: so many of a set. */
+interface Follow {
+  readonly set: ByteSet;
+  readonly count: number;
+}
+
+/** Most bytes that are looked at behind an anchor before a rule is asked. */
+const FOLLOW_BYTES = 16;
+
+const followOf = (rule: Rule): Follow => (rule.kind === "run" ? { set: rule.alphabet, count: Math.min(rule.minLen, FOLLOW_BYTES) } : { set: EMPTY, count: 0 });
+
+const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
+
+/** Lays alphabets out, equal ones once, and says where the rarest windows of anchors are. */
+function hintTable(literals: readonly { readonly literal: string; readonly follow: Follow }[]): { hints: Uint8Array; alphabets: Uint8Array } {
+  const numbers = new Map<string, number>();
+  const sets: ByteSet[] = [];
+  const hints = new Uint8Array(literals.length * 3);
+  literals.forEach(({ literal, follow: { set, count } }, anchor) => {
+    const key = set.join("");
+    let number = numbers.get(key);
+    if (number === undefined && sets.length < 255) {
+      numbers.set(key, (number = sets.length));
+      sets.push(set);
+    }
+    // With no room for another alphabet the rule is asked each time.
+    hints.set([...(number === undefined || count === 0 ? [0, 0] : [number, count]), rarestWindows(literal)], anchor * 3);
+  });
+  return { hints, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])) };
+}
+
+/** Where the two neighbouring 4-byte windows begin that text is least likely to hold; 0 for an anchor that is too short. */
+function rarestWindows(literal: string): number {
+  let best = 0;
+  let least = Infinity;
+  for (let at = 0; at + 5 <= literal.length; at++) {
+    const score = Math.max(commonness(literal.slice(at, at + 4)), commonness(literal.slice(at + 1, at + 5)));
+    if (score < least) [best, least] = [at, score];
+  }
+  return best;
+}
+
+/** How common a few characters are in logs, by their pairs: letters as in text, others less so, one and the same again and again most of all. */
+function commonness(text: string): number {
+  if (new Set(text).size === 1) return 1000;
+  const lower = text.toLowerCase();
+  let score = 0;
+  for (let i = 1; i < lower.length; i++) {
+    const [a, b] = [lower.charCodeAt(i - 1) - 0x61, lower.charCodeAt(i) - 0x61];
+    score += a >= 0 && a < 26 && b >= 0 && b < 26 ? BIGRAMS[a * 26 + b]! : -10;
+  }
+  return score;
+}
+
+/** Whether a rule finds nothing at an anchor inside a word. */
+function beginsToken(rule: Rule): boolean {
+  return rule.source.left !== "any" && (rule.kind === "run" || (rule.kind === "line" && rule.before.max === 0));
 }
 
 function prefixesOf(rules: readonly Rule[]): RulePack["prefixes"] {

@@ -49,7 +49,8 @@ export class SecretStore {
   private readonly frozen: Group[] = [];
   private late: Group | undefined;
   private lateNeedles: OwnedNeedle[] = [];
-  private readonly names = new Map<string, string>();
+  /** Secrets by fingerprint. */
+  private readonly metas = new Map<string, SecretMeta>();
 
   constructor(private readonly context: RegistryContext) {}
 
@@ -59,7 +60,7 @@ export class SecretStore {
   }
 
   get secrets(): number {
-    return this.names.size;
+    return this.metas.size;
   }
 
   /** Adds secrets, building on this thread. */
@@ -73,6 +74,21 @@ export class SecretStore {
       table.bytes.fill(0);
     }
     return reports;
+  }
+
+  /** Whether `value` is one of its secrets. */
+  knows(value: Buffer): boolean {
+    return this.metas.size > 0 && this.metas.has(this.context.fingerprint(value));
+  }
+
+  /** Adds a value that a rule found; answers whose it is and whether it is new, or undefined if it is not worth masking by itself. */
+  learn(name: string, value: Buffer): { readonly secret: SecretMeta; readonly isNew: boolean } | undefined {
+    const fingerprint = this.context.fingerprint(value);
+    const known = this.metas.get(fingerprint);
+    if (known !== undefined) return { secret: known, isNew: false };
+    this.add([{ name, value }]);
+    const secret = this.metas.get(fingerprint);
+    return secret === undefined ? undefined : { secret, isNew: true };
   }
 
   /** Adds secrets; many of them are built off the event loop. Calls must not overlap. */
@@ -107,7 +123,7 @@ export class SecretStore {
     for (const { id, ...rest } of groups) {
       if (factory.openShared === undefined) throw new LogveilError("LV_USAGE", "only the native engine can use secrets of other threads");
       this.frozen.push({ set: factory.openShared(id), ...rest });
-      for (const { name, fingerprint } of rest.owners) this.names.set(fingerprint, name);
+      for (const owner of rest.owners) this.metas.set(owner.fingerprint, owner);
     }
   }
 
@@ -116,7 +132,7 @@ export class SecretStore {
     this.frozen.length = 0;
     this.late = undefined;
     this.wipeLate();
-    this.names.clear();
+    this.metas.clear();
   }
 
   private describe(needles: readonly OwnedNeedle[], table: NeedleTable): Omit<Group, "set"> {
@@ -163,15 +179,15 @@ export class SecretStore {
         reports.push({ kind: "refused", name, reason: expansion.refused });
         continue;
       }
-      const twin = this.names.get(fingerprint);
+      const twin = this.metas.get(fingerprint);
       if (twin !== undefined) {
-        reports.push({ kind: "duplicate", name, reason: `it has the same value as ${twin}` });
+        reports.push({ kind: "duplicate", name, reason: `it has the same value as ${twin.name}` });
         for (const needle of expansion.needles) needle.bytes.fill(0);
         continue;
       }
-      this.names.set(fingerprint, name);
-      if (expansion.token !== undefined) reports.push({ kind: "token", name, reason: expansion.token });
       const secret: SecretMeta = { name, fingerprint };
+      this.metas.set(fingerprint, secret);
+      if (expansion.token !== undefined) reports.push({ kind: "token", name, reason: expansion.token });
       for (const needle of expansion.needles) needles.push({ ...needle, secret });
     }
     forgetMatches();

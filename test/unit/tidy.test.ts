@@ -16,7 +16,7 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
   rules: ["core"],
   secrets: ["core"],
   codec: ["core"],
-  live: ["core", "secrets"],
+  live: ["core", "secrets", "rules"],
   stream: ["live", "engine", "core"],
   engine: ["live", "stream", "native", "secrets", "rules", "core"],
   providers: ["engine", "secrets", "codec"],

@@ -1,40 +1,61 @@
 //! Anchors: the literals that make a rule worth a look. All places are reported; the rules, which are not native, say what they mean.
 //!
-//! For every position the first three bytes, folded to lower case, are looked up in three tables of masks, a bit for each of eight groups of anchors
-//! (the kernel does so for many positions at once, by halves of bytes). Where the three have a bit in common, a hash table of the three bytes names the
-//! anchors that may stand there, and those are compared. The portable engine does the same: `src/core/anchors.ts`, which also defines the shape of an assignment.
+//! Where may one stand? Each anchor of 5 bytes and more has two neighbouring 4-byte windows, the rarest it has; they lie in a Bloom filter, letters folded, and
+//! every second position of the log is looked up in it. So are 3-byte windows of anchors of 4 bytes in another. For those of 3 bytes, every position is looked
+//! up in tables of masks, a bit for each of eight groups (by SIMD: in halves of bytes), which are grouped by their last byte. What passes is looked up in
+//! hash tables, and compared. The portable engine finds the same: `src/core/anchors.ts`, which also defines the shape of an assignment and what may stand
+//! before a token.
 
-use crate::kernel::{Simd, WORD_BYTES, anchor_bits};
+use crate::kernel::{AnchorBits, BLOCK_BYTES, Simd, WORD_BYTES};
+use crate::sieve::{Filter, short_hash};
 
 /// Flags of an anchor; defined in `src/core/anchors.ts`.
 const FOLD: u8 = 1;
 const ASSIGN: u8 = 2;
+const TOKEN: u8 = 4;
 
 pub const MIN_ANCHOR_BYTES: usize = 3;
 pub const MAX_ANCHOR_BYTES: usize = 32;
 /// Bytes that a group of anchors is told by.
 pub const KEY_BYTES: usize = 3;
-const GROUPS: usize = 8;
+/// Anchors from this length on are looked for by windows of 4 bytes.
+const WIDE_BYTES: usize = 5;
+/// What folds letters, and a few other bytes with them.
+pub const FOLD_BITS: u32 = 0x2020_2020;
+pub const NARROW_BITS: u32 = 0x00ff_ffff;
 
-/// For each of the first three bytes of an anchor and each byte the groups that may have it there.
+/// For each byte of an anchor of three and each byte of a log the groups that may have it there.
 pub type Masks = [[u8; 256]; KEY_BYTES];
 
 struct Anchor {
     /// Lower case if folded.
     literal: Box<[u8]>,
     flags: u8,
+    /// Which of the set's alphabets, and how many of its bytes must follow. None if that is 0.
+    follow: u8,
+    count: u8,
+    /// Offset of its first window.
+    window: u8,
 }
 
 /// Anchors, ready to search. Immutable. They are no secrets.
 pub struct AnchorSet {
     anchors: Vec<Anchor>,
     masks: Masks,
+    /// 4-byte windows of anchors of 5 bytes and more, and 3-byte windows of those of 4.
+    wide: Filter,
+    narrow: Filter,
     /// The masks again by the low and the high half of the byte.
     halves: [[[u8; 16]; 2]; KEY_BYTES],
-    /// Numbers of anchors, those with the same three bytes together.
-    order: Vec<u32>,
-    /// An open-addressing table from three bytes to a range of `order`: key, start, end. A key of `NO_KEY` is empty.
-    slots: Vec<(u32, u32, u32)>,
+    /// Anchors of three and four bytes by those.
+    by_three: KeyTable,
+    by_four: KeyTable,
+    /// Longer ones by their windows, each with the window's offset in the low byte.
+    by_window: KeyTable,
+    /// Longer ones by their first four bytes, for the few bytes around the start of a chunk.
+    by_start: KeyTable,
+    /// Alphabets, 256 bytes each, 1 for a byte that belongs.
+    alphabets: Box<[u8]>,
     longest: usize,
 }
 
@@ -44,43 +65,113 @@ fn fold(byte: u8) -> u8 {
     byte.to_ascii_lowercase()
 }
 
-#[inline]
+/// A byte above those of a key of three; one of four has a byte there that no anchor begins with 0.
 fn key_of(bytes: &[u8]) -> u32 {
-    u32::from(fold(bytes[0])) << 16 | u32::from(fold(bytes[1])) << 8 | u32::from(fold(bytes[2]))
+    bytes.iter().fold(0, |key, &byte| key << 8 | u32::from(fold(byte)))
+}
+
+/// An open-addressing table from the first bytes of anchors to all that begin so. The keys stand by themselves to stay in cache.
+struct KeyTable {
+    /// A key of `NO_KEY` is empty.
+    keys: Vec<u32>,
+    ranges: Vec<(u32, u32)>,
+    /// Numbers of anchors, those with the same key together.
+    order: Vec<u32>,
+}
+
+impl KeyTable {
+    fn new(mut anchors: Vec<(u32, u32)>) -> Self {
+        anchors.sort_unstable();
+        let same_key = |a: &(u32, u32), b: &(u32, u32)| a.0 == b.0;
+        let distinct = anchors.chunk_by(same_key).count();
+        let size = (distinct * 2).max(16).next_power_of_two();
+        let mut table = Self { keys: vec![NO_KEY; size], ranges: vec![(0, 0); size], order: anchors.iter().map(|&(_, anchor)| anchor).collect() };
+        let mut start = 0;
+        for same in anchors.chunk_by(same_key) {
+            let mut slot = table.slot(same[0].0);
+            while table.keys[slot] != NO_KEY {
+                slot = (slot + 1) & (size - 1);
+            }
+            table.keys[slot] = same[0].0;
+            table.ranges[slot] = (start, start + same.len() as u32);
+            start += same.len() as u32;
+        }
+        table
+    }
+
+    fn slot(&self, key: u32) -> usize {
+        // The high bits of the product depend on all bits of the key.
+        (key.wrapping_mul(0x9e37_79b1) >> (32 - self.keys.len().trailing_zeros())) as usize
+    }
+
+    #[inline]
+    fn get(&self, key: u32) -> &[u32] {
+        let mut slot = self.slot(key);
+        loop {
+            match self.keys[slot] {
+                found if found == key => {
+                    let (start, end) = self.ranges[slot];
+                    return &self.order[start as usize..end as usize];
+                }
+                NO_KEY => return &[],
+                _ => slot = (slot + 1) & (self.keys.len() - 1),
+            }
+        }
+    }
 }
 
 impl AnchorSet {
-    /// Builds a set; anchor `i` is `bytes[offsets[i]..offsets[i + 1]]`. None if the table is not one, or an anchor is too short or too long.
-    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8]) -> Option<Self> {
-        if offsets.len() != flags.len() + 1 || offsets[0] != 0 || offsets[flags.len()] as usize != bytes.len() {
+    /// Builds a set; anchor `i` is `bytes[offsets[i]..offsets[i + 1]]`, its windows begin at `hints[3 * i + 2]` and one behind, and at least `hints[3 * i + 1]` bytes of
+    /// alphabet `hints[3 * i]` must come behind it.
+    /// None if the table is not one, or an anchor is too short or too long.
+    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], alphabets: &[u8]) -> Option<Self> {
+        if offsets.len() != flags.len() + 1 || offsets[0] != 0 || offsets[flags.len()] as usize != bytes.len() || hints.len() != flags.len() * 3 {
             return None;
         }
         let mut anchors = Vec::with_capacity(flags.len());
-        for (pair, &flags) in offsets.windows(2).zip(flags) {
-            let literal = bytes.get(pair[0] as usize..pair[1] as usize)?;
-            if !(MIN_ANCHOR_BYTES..=MAX_ANCHOR_BYTES).contains(&literal.len()) || flags & !(FOLD | ASSIGN) != 0 {
+        for ((pair, &flags), hint) in offsets.windows(2).zip(flags).zip(hints.chunks_exact(3)) {
+            let (follow, count, window) = (hint[0], hint[1], hint[2]);
+            if count > 0 && (usize::from(follow) + 1) * 256 > alphabets.len() {
                 return None;
             }
-            anchors.push(Anchor { literal: literal.into(), flags });
+            let literal = bytes.get(pair[0] as usize..pair[1] as usize)?;
+            if !(MIN_ANCHOR_BYTES..=MAX_ANCHOR_BYTES).contains(&literal.len())
+                || flags & !(FOLD | ASSIGN | TOKEN) != 0
+                || (literal.len() >= WIDE_BYTES && usize::from(window) + WIDE_BYTES > literal.len())
+            {
+                return None;
+            }
+            anchors.push(Anchor { literal: literal.into(), flags, follow, count, window });
         }
         let longest = anchors.iter().map(|anchor| anchor.literal.len()).max().unwrap_or(MIN_ANCHOR_BYTES);
-        let mut order: Vec<u32> = (0..anchors.len() as u32).collect();
-        let key = |&anchor: &u32| key_of(&anchors[anchor as usize].literal);
-        order.sort_by_key(key);
-        let mut slots = vec![(NO_KEY, 0, 0); (anchors.len() * 2).next_power_of_two()];
         let mut masks = [[0; 256]; KEY_BYTES];
-        let keys: Vec<u32> = order.iter().map(key).collect();
-        let distinct = keys.chunk_by(|a, b| a == b).count();
-        let mut start = 0;
-        // Neighbours in order share bytes, so each group's masks stay narrow.
-        for (index, same) in keys.chunk_by(|a, b| a == b).enumerate() {
-            insert(&mut slots, same[0], start as u32, (start + same.len()) as u32);
-            start += same.len();
-            let group = 1 << (index * GROUPS / distinct);
-            for (mask, shift) in masks.iter_mut().zip([16, 8, 0]) {
-                let byte = (same[0] >> shift) as u8;
-                mask[usize::from(byte)] |= group;
-                mask[usize::from(byte.to_ascii_uppercase())] |= group;
+        let keyed = |lengths: std::ops::RangeInclusive<usize>| {
+            let some = anchors.iter().enumerate().filter(move |(_, anchor)| lengths.contains(&anchor.literal.len()));
+            KeyTable::new(some.map(|(index, anchor)| (key_of(&anchor.literal[..anchor.literal.len().min(KEY_BYTES + 1)]), index as u32)).collect())
+        };
+        let by_window = anchors.iter().enumerate().filter(|(_, anchor)| anchor.literal.len() >= WIDE_BYTES).flat_map(|(index, anchor)| {
+            [0, 1].map(|more| usize::from(anchor.window) + more).map(|at| (window_at(&anchor.literal, at) | FOLD_BITS, (index << 8 | at) as u32))
+        });
+        let by_window = KeyTable::new(by_window.collect());
+        let (by_three, by_four, by_start) = (keyed(3..=3), keyed(4..=4), keyed(WIDE_BYTES..=MAX_ANCHOR_BYTES));
+        let (mut wide, mut narrow) = (Filter::new(anchors.len() * 2), Filter::new(anchors.len() * 2));
+        for Anchor { literal, flags, window, .. } in &anchors {
+            if literal.len() >= WIDE_BYTES {
+                for at in [*window, *window + 1] {
+                    wide.insert(window_hash(window_at(literal, usize::from(at))));
+                }
+            } else if literal.len() > KEY_BYTES {
+                for window in literal.windows(KEY_BYTES) {
+                    narrow.insert(narrow_hash(u32::from_le_bytes([window[0], window[1], window[2], 0])));
+                }
+            } else {
+                let group = 1 << group_of(literal[KEY_BYTES - 1]);
+                for (mask, &byte) in masks.iter_mut().zip(&**literal) {
+                    mask[usize::from(byte)] |= group;
+                    if flags & FOLD != 0 {
+                        mask[usize::from(byte.to_ascii_uppercase())] |= group;
+                    }
+                }
             }
         }
         let mut halves = [[[0; 16]; 2]; KEY_BYTES];
@@ -90,11 +181,25 @@ impl AnchorSet {
                 high[byte >> 4] |= groups;
             }
         }
-        Some(Self { anchors, masks, halves, order, slots, longest })
+        Some(Self { anchors, masks, wide, narrow, halves, by_three, by_four, by_window, by_start, alphabets: alphabets.into(), longest })
+    }
+
+    /// Whether as many bytes of an alphabet stand at `at`, as far as the text goes.
+    fn follows(&self, text: &[u8], at: usize, follow: u8, count: u8) -> bool {
+        let alphabet = usize::from(follow) * 256;
+        text[at..].iter().take(usize::from(count)).all(|&byte| self.alphabets[alphabet + usize::from(byte)] != 0)
     }
 
     pub fn masks(&self) -> &Masks {
         &self.masks
+    }
+
+    pub fn wide(&self) -> &Filter {
+        &self.wide
+    }
+
+    pub fn narrow(&self) -> &Filter {
+        &self.narrow
     }
 
     pub fn halves(&self) -> &[[[u8; 16]; 2]; KEY_BYTES] {
@@ -102,43 +207,97 @@ impl AnchorSet {
     }
 
     /// Calls `each` with every anchor that stands at `at`.
+    fn all_at(&self, text: &[u8], at: usize, mut each: impl FnMut(u32, usize)) {
+        self.threes_at(text, at, &mut each);
+        self.fours_at(text, at, &mut each);
+        if let Some(four) = text.get(at..at + KEY_BYTES + 1) {
+            self.compare(text, at, self.by_start.get(key_of(four)), &mut each);
+        }
+    }
+
     #[inline]
-    fn at(&self, text: &[u8], at: usize, mut each: impl FnMut(u32, usize)) {
-        let Some(bytes) = text.get(at..at + KEY_BYTES) else { return };
-        let [first, second, third] = &self.masks;
-        if first[usize::from(bytes[0])] & second[usize::from(bytes[1])] & third[usize::from(bytes[2])] == 0 {
+    fn threes_at(&self, text: &[u8], at: usize, each: &mut impl FnMut(u32, usize)) {
+        if let Some(three) = text.get(at..at + KEY_BYTES) {
+            self.compare(text, at, self.by_three.get(key_of(three)), each);
+        }
+    }
+
+    #[inline]
+    fn fours_at(&self, text: &[u8], at: usize, each: &mut impl FnMut(u32, usize)) {
+        if let Some(four) = text.get(at..at + KEY_BYTES + 1) {
+            self.compare(text, at, self.by_four.get(key_of(four)), each);
+        }
+    }
+
+    /// Calls `each` with every longer anchor, and where it starts, that has the window at `at`.
+    #[inline]
+    fn windowed(&self, text: &[u8], at: usize, mut each: impl FnMut(u32, usize)) {
+        if at + 4 > text.len() {
             return;
         }
-        let key = key_of(bytes);
-        let mut slot = slot_of(&self.slots, key);
-        while self.slots[slot].0 != key {
-            if self.slots[slot].0 == NO_KEY {
-                return;
+        for &entry in self.by_window.get(window_at(text, at) | FOLD_BITS) {
+            if let Some(start) = at.checked_sub((entry & 0xff) as usize) {
+                self.compare(text, start, &[entry >> 8], &mut |anchor, _| each(anchor, start));
             }
-            slot = (slot + 1) & (self.slots.len() - 1);
         }
-        let (_, start, end) = self.slots[slot];
-        for &anchor in &self.order[start as usize..end as usize] {
-            let Anchor { literal, flags } = &self.anchors[anchor as usize];
+    }
+
+    fn compare(&self, text: &[u8], at: usize, anchors: &[u32], each: &mut impl FnMut(u32, usize)) {
+        for &anchor in anchors {
+            let Anchor { literal, flags, follow, count, .. } = &self.anchors[anchor as usize];
             let Some(here) = text.get(at..at + literal.len()) else { continue };
             let equal = if flags & FOLD != 0 { here.eq_ignore_ascii_case(literal) } else { *here == **literal };
-            if equal && (flags & ASSIGN == 0 || has_shape(text, at + literal.len())) {
+            let fits = equal
+                && (flags & ASSIGN == 0 || has_shape(text, at + literal.len()))
+                && (flags & TOKEN == 0 || may_start(text, at))
+                && self.follows(text, at + literal.len(), *follow, *count);
+            if fits {
                 each(anchor, at + literal.len());
             }
         }
     }
 }
 
-fn slot_of(slots: &[(u32, u32, u32)], key: u32) -> usize {
-    (key.wrapping_mul(0x9e37_79b1) >> 8) as usize & (slots.len() - 1)
+fn window_at(text: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(text[at..at + 4].try_into().expect("4 bytes"))
 }
 
-fn insert(slots: &mut [(u32, u32, u32)], key: u32, start: u32, end: u32) {
-    let mut slot = slot_of(slots, key);
-    while slots[slot].0 != NO_KEY {
-        slot = (slot + 1) & (slots.len() - 1);
+/// Hash of a 4-byte window, folded.
+#[inline]
+pub fn window_hash(window: u32) -> u32 {
+    short_hash(u64::from(window | FOLD_BITS))
+}
+
+/// Hash of the first three bytes of a window, folded.
+#[inline]
+pub fn narrow_hash(window: u32) -> u32 {
+    short_hash(u64::from((window | FOLD_BITS) & NARROW_BITS))
+}
+
+/// The group of three-byte anchors that end with `byte`: bytes that share halves with few others in a log.
+fn group_of(byte: u8) -> u32 {
+    match byte {
+        b'_' | b'~' => 0,
+        b'-' | b'$' => 1,
+        b'0'..=b'9' => 2,
+        b'A'..=b'Z' => 3,
+        b'a'..=b'd' => 4,
+        b'e'..=b'i' => 5,
+        b'j'..=b'z' => 6,
+        _ => 7,
     }
-    slots[slot] = (key, start, end);
+}
+
+/// Calls `each` with the position of every bit; the first word begins at `start`.
+#[inline]
+fn each_bit(words: &[u64], start: usize, mut each: impl FnMut(usize)) {
+    for (word, &bits) in words.iter().enumerate() {
+        let mut rest = bits;
+        while rest != 0 {
+            each(start + word * WORD_BYTES + rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+    }
 }
 
 /// The anchors of one stream.
@@ -147,17 +306,14 @@ pub struct AnchorStream {
     simd: Simd,
     /// The last bytes of the input, too few for an anchor that began in them.
     tail: Vec<u8>,
-    bits: Vec<u64>,
+    bits: Box<AnchorBits>,
     /// Anchor, and how many bytes before the end of the input it starts.
     hits: Vec<(u32, u32)>,
 }
 
-/// Words whose bits are made at once.
-const WORDS: usize = 64;
-
 impl AnchorStream {
     pub fn new(set: std::sync::Arc<AnchorSet>, simd: Simd) -> Self {
-        Self { set, simd, tail: Vec::new(), bits: vec![0; WORDS], hits: Vec::new() }
+        Self { set, simd, tail: Vec::new(), bits: Box::default(), hits: Vec::new() }
     }
 
     /// Scans the next bytes. An anchor is reported by the scan that completes it.
@@ -171,7 +327,7 @@ impl AnchorStream {
             joined.extend_from_slice(&chunk[..chunk.len().min(carry)]);
             let total = before + chunk.len();
             for at in 0..before {
-                set.at(&joined, at, |anchor, end| {
+                set.all_at(&joined, at, |anchor, end| {
                     if end > before {
                         hits.push((anchor, (total - at) as u32));
                     }
@@ -180,17 +336,20 @@ impl AnchorStream {
             joined.truncate(before);
             *tail = joined;
         }
-        for start in (0..chunk.len()).step_by(WORDS * WORD_BYTES) {
-            let words = anchor_bits(*simd, set, chunk, start, bits);
-            for (word, &set_bits) in bits[..words].iter().enumerate() {
-                let mut rest = set_bits;
-                while rest != 0 {
-                    let at = start + word * WORD_BYTES + rest.trailing_zeros() as usize;
-                    rest &= rest - 1;
-                    set.at(chunk, at, |anchor, _| hits.push((anchor, (chunk.len() - at) as u32)));
+        let first = hits.len();
+        let mut add = |anchor: u32, at: usize| hits.push((anchor, (chunk.len() - at) as u32));
+        for start in (0..chunk.len()).step_by(BLOCK_BYTES) {
+            let words = bits.fill(*simd, set, chunk, start);
+            each_bit(&bits.short[..words], start, |at| set.threes_at(chunk, at, &mut |anchor, _| add(anchor, at)));
+            each_bit(&bits.narrow[..words], start, |at| {
+                set.fours_at(chunk, at, &mut |anchor, _| add(anchor, at));
+                if let Some(before) = at.checked_sub(1) {
+                    set.fours_at(chunk, before, &mut |anchor, _| add(anchor, before));
                 }
-            }
+            });
+            each_bit(&bits.wide[..words], start, |at| set.windowed(chunk, at, &mut add));
         }
+        hits[first..].sort_unstable_by_key(|&(anchor, back)| (std::cmp::Reverse(back), anchor));
         tail.extend_from_slice(&chunk[chunk.len().saturating_sub(carry)..]);
         let extra = tail.len().saturating_sub(carry);
         tail.drain(..extra);
@@ -235,6 +394,21 @@ static CLASSES: [u8; 256] = {
     classes = mark(classes, b"=:>", OPERATOR, true);
     mark(classes, b"$'\"`([ \t\\=:>\x1b", OPENER, true)
 };
+
+/// Whether a token may begin at `at`: not inside a word, unless what stands before may be an escape or a control sequence. `mayStart` of `src/core/anchors.ts`.
+fn may_start(text: &[u8], at: usize) -> bool {
+    let before = &text[at.saturating_sub(LONGEST_ESCAPE)..at];
+    match before.last() {
+        Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' => {
+            // The start of the chunk hides what came before.
+            before.len() < LONGEST_ESCAPE || before.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'=' | b'[' | b'^' | 0x1b | 0x9b))
+        }
+        _ => true,
+    }
+}
+
+/// Longest escape that ends in word characters, `\u001b[38;5;200m` or so, in bytes.
+const LONGEST_ESCAPE: usize = 24;
 
 /// Whether an operator and a value may follow the word that ends at `at`: `hasShape` of `src/core/anchors.ts`.
 fn has_shape(text: &[u8], at: usize) -> bool {

@@ -39,7 +39,7 @@ pub struct Filter {
 
 impl Filter {
     /// 12 to 24 bits a window make 0.5 to 2 % false alarms; a filter that is small all the same gets four times as many.
-    fn new(windows: usize) -> Self {
+    pub fn new(windows: usize) -> Self {
         let bits = (windows * 12).next_power_of_two().trailing_zeros();
         let bits = if bits < 17 { bits + 2 } else { bits }.clamp(13, 25);
         Self { words: SecretBuf::zeroed(1 << (bits - 5)), shift: 32 - (bits - 5) }
@@ -50,7 +50,7 @@ impl Filter {
         ((hash << 5 >> self.shift) as usize, 1 << (hash >> 27) | 1 << (hash >> 5 & 31) | 1 << (hash & 31))
     }
 
-    fn insert(&mut self, hash: u32) {
+    pub fn insert(&mut self, hash: u32) {
         let (index, bits) = self.place(hash);
         self.words[index] |= bits;
     }
