@@ -6,7 +6,7 @@ import { type Limits, resolveLimits } from "./limits.js";
 import type { AnchorSet } from "./core/anchors.js";
 import { type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
-import { Redactor, type RedactorFinding } from "./core/redactor.js";
+import { Redactor } from "./core/redactor.js";
 import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";

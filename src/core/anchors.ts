@@ -130,8 +130,8 @@ export class PortableAnchors implements AnchorSet {
       const three = (fold(bytes[at]!) << 16) | (fold(bytes[at + 1]!) << 8) | fold(bytes[at + 2]!);
       const longer = offsets[anchor + 1]! - at > MIN_ANCHOR_BYTES;
       const key = longer ? (three << 8) | fold(bytes[at + 3]!) : three;
-      const [table, filter] = longer ? [this.byFour, this.fours] : [this.byThree, this.threes];
-      table.set(key, [...(table.get(key) ?? []), anchor]);
+      const [known, filter] = longer ? [this.byFour, this.fours] : [this.byThree, this.threes];
+      known.set(key, [...(known.get(key) ?? []), anchor]);
       const bit = slot(key);
       filter[bit >> 3]! |= 1 << (bit & 7);
     }

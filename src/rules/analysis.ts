@@ -212,3 +212,32 @@ function bestLiterals(parts: readonly Node[]): string[] {
   }
   return best;
 }
+
+/** For each of the first `most` places of a match the bytes that may stand there. */
+export function placesOf(node: Node, most: number): ByteSet[] {
+  const places = Array.from({ length: most }, () => new Uint8Array(256));
+  const walk = (each: Node, starts: ReadonlySet<number>): ReadonlySet<number> => {
+    switch (each.kind) {
+      case "set":
+        for (const start of starts) if (start < most) each.set.forEach((member, byte) => (places[start]![byte]! |= member));
+        return new Set([...starts].filter((start) => start < most).map((start) => start + 1));
+      case "group":
+        return walk(each.part, starts);
+      case "concat":
+        return each.parts.reduce((from, part) => walk(part, from), starts);
+      case "alt":
+        return new Set(each.parts.flatMap((part) => [...walk(part, starts)]));
+      default: {
+        const ends = new Set(each.min === 0 ? starts : []);
+        let from = starts;
+        for (let count = 1; count <= each.max && from.size > 0 && count <= most + each.min; count++) {
+          from = walk(each.part, from);
+          if (count >= each.min) for (const end of from) ends.add(end);
+        }
+        return ends;
+      }
+    }
+  };
+  walk(node, new Set([0]));
+  return places;
+}

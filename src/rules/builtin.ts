@@ -5,6 +5,7 @@ import { compileRule, type Confidence, type Policy, type Rule } from "./compile.
 import { makePack, type PackOptions, type RulePack } from "./pack.js";
 import { requireRe2 } from "./re2.js";
 import type { RuleSource } from "./schema.js";
+import { restoreRule, type StoredRule } from "./stored.js";
 
 /** Which rules an engine has, and what it does with what they find. */
 export interface RulesOptions {
@@ -25,21 +26,23 @@ export interface RulesOptions {
 /** Beside the compiled code, or in `dist/` of a checkout. */
 const FILES = ["../patterns.json", "../../dist/patterns.json"];
 
-let sources: readonly RuleSource[] | undefined;
+let stored: readonly StoredRule[] | undefined;
 let rules: readonly Rule[] | undefined;
 
-/** The built-in rules as they are written. Throws `LV_RULES` where their file is missing. */
-export function builtinSources(): readonly RuleSource[] {
-  if (sources !== undefined) return sources;
+function load(): readonly StoredRule[] {
+  if (stored !== undefined) return stored;
   for (const file of FILES) {
     try {
-      return (sources = JSON.parse(readFileSync(new URL(file, import.meta.url), "utf8")) as RuleSource[]);
+      return (stored = JSON.parse(readFileSync(new URL(file, import.meta.url), "utf8")) as StoredRule[]);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     }
   }
   throw new LogveilError("LV_RULES", 'the built-in rules (patterns.json) are not where logveil is installed: run "npm run build", or switch rules off');
 }
+
+/** The built-in rules as they are written, without their examples. Throws `LV_RULES` where their file is missing. */
+export const builtinSources = (): readonly RuleSource[] => load().map(({ source }) => source);
 
 const packs = new Map<string, RulePack>();
 
@@ -49,9 +52,9 @@ export function packOf(options: RulesOptions): RulePack {
   requireRe2();
   const { extra, builtin = true } = options;
   const build = (): RulePack => {
-    const own = (extra ?? []).map(compileRule);
+    const own = (extra ?? []).map((source) => compileRule(source));
     const ids = new Set(own.map(({ id }) => id));
-    const all = [...(builtin ? (rules ??= builtinSources().map(compileRule)) : []).filter(({ id }) => !ids.has(id)), ...own];
+    const all = [...(builtin ? (rules ??= load().map(restoreRule)) : []).filter(({ id }) => !ids.has(id)), ...own];
     checkIds(options, new Set(all.map(({ id }) => id)));
     return makePack(all, options satisfies PackOptions);
   };

@@ -2,7 +2,7 @@
 import { ANCHOR } from "../core/anchors.js";
 import { alphabet, type ByteSet, complement, EMPTY, size, union } from "./bytes.js";
 import { type Pattern, lazyPattern } from "./re2.js";
-import { anchorPlace, bytesOf, findGroup, lastRepeat, lengths } from "./analysis.js";
+import { anchorPlace, bytesOf, findGroup, lastRepeat, lengths, placesOf } from "./analysis.js";
 import { type Node, parseRegex, RegexError } from "./regex.js";
 import type { RuleSource } from "./schema.js";
 
@@ -20,6 +20,15 @@ export interface Anchor {
   readonly flags: number;
 }
 
+export interface Follow {
+  readonly set: ByteSet;
+  readonly count: number;
+}
+
+/** Most bytes that are looked at behind an anchor before a rule is asked. */
+const FOLLOW_BYTES = 16;
+const NO_FOLLOW: Follow = { set: EMPTY, count: 0 };
+
 /** What every kind has. */
 interface RuleBase {
   readonly source: RuleSource;
@@ -28,6 +37,8 @@ interface RuleBase {
   readonly anchors: readonly Anchor[];
   /** The alphabet that the mask runs on in; empty: it does not. */
   readonly alphabet: ByteSet;
+  /** So many bytes of a set must follow an anchor. */
+  readonly follow: Follow;
   /** Bytes before an anchor in which the secret may begin; negative: it begins at least so many behind the anchor's start. */
   readonly ahead: number;
 }
@@ -77,8 +88,8 @@ export class RuleFault extends Error {
 /** Name of the group that is masked. */
 const SECRET = "secret";
 
-/** Compiles a rule. Throws {@link RuleFault}. */
-export function compileRule(source: RuleSource): Rule {
+/** Compiles a rule; `facts` of a line rule spare the analysis. Throws {@link RuleFault}. */
+export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
   for (const [field, kinds] of Object.entries(FIELDS)) {
     if (source[field as keyof RuleSource] !== undefined && !kinds.includes(source.kind)) throw new RuleFault(field, `a ${source.kind} rule has no ${field}`);
   }
@@ -90,7 +101,15 @@ export function compileRule(source: RuleSource): Rule {
     case "run": {
       if (set === undefined) throw new RuleFault("charset", "a run rule needs an alphabet to run in");
       if (source.minLen === undefined) throw new RuleFault("minLen", "a run rule needs the fewest bytes behind its anchor");
-      return { ...base, kind: "run", anchors: anchorsOf(source, 0), alphabet: set, ahead: 0, minLen: source.minLen };
+      return {
+        ...base,
+        kind: "run",
+        anchors: anchorsOf(source, 0),
+        alphabet: set,
+        follow: { set, count: Math.min(source.minLen, FOLLOW_BYTES) },
+        ahead: 0,
+        minLen: source.minLen,
+      };
     }
     case "assign": {
       if (source.words === undefined) throw new RuleFault("words", "an assign rule needs the words that its names hold");
@@ -101,6 +120,7 @@ export function compileRule(source: RuleSource): Rule {
         kind: "assign",
         anchors,
         alphabet: EMPTY,
+        follow: NO_FOLLOW,
         ahead: -shortest,
         minLen: source.minLen ?? 8,
         maxLen: source.maxLen ?? Infinity,
@@ -111,10 +131,19 @@ export function compileRule(source: RuleSource): Rule {
       if (source.begin === undefined || source.end === undefined || set === undefined)
         throw new RuleFault("begin", "a block rule needs begin, end and charset");
       checkSyntax(source.begin, "begin");
-      return { ...base, kind: "block", anchors: anchorsOf(source, 0), alphabet: set, ahead: 0, begin: lazyPattern(`^(?:${source.begin})`), end: source.end };
+      return {
+        ...base,
+        kind: "block",
+        anchors: anchorsOf(source, 0),
+        alphabet: set,
+        follow: NO_FOLLOW,
+        ahead: 0,
+        begin: lazyPattern(`^(?:${source.begin})`),
+        end: source.end,
+      };
     }
     default:
-      return compileLine(source, set);
+      return compileLine(source, set, facts);
   }
 }
 
@@ -130,42 +159,50 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
   anchors: ["line", "run", "block"],
 };
 
-function compileLine(source: RuleSource, set: ByteSet | undefined): LineRule {
+/** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
+export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes">;
+
+function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
-  const node = checkSyntax(source.regex, "regex");
   const anchors = anchorsOf(source, 0);
+  const facts = known ?? analyse(source, source.regex, anchors, set);
+  const exact = facts.before.min === facts.before.max;
+  const pattern = lazyPattern(exact ? `^(?:${source.regex})` : source.regex, "d");
+  return { source, id: source.id, confidence: source.confidence, kind: "line", anchors, pattern, ...facts };
+}
+
+function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], set: ByteSet | undefined): LineFacts {
+  const node = checkSyntax(regex, "regex");
   const { max } = lengths(node);
-  if (max > MAX_MATCH_BYTES)
-    throw new RuleFault(
-      "regex",
-      `its matches have up to ${max === Infinity ? "any number of" : max} bytes; at most ${MAX_MATCH_BYTES} are allowed: bound its repetitions, or use charset to run on`,
-    );
+  if (max > MAX_MATCH_BYTES) {
+    const most = max === Infinity ? "any number of" : `up to ${max}`;
+    throw new RuleFault("regex", `its matches have ${most} bytes; at most ${MAX_MATCH_BYTES} are allowed: bound its repetitions, or use charset to run on`);
+  }
   if (source.maxLen !== undefined && source.maxLen < max)
     throw new RuleFault("maxLen", `its regex matches up to ${max} bytes, more than the ${source.maxLen} claimed`);
-  const before = anchorPlace(
-    node,
-    (text) => findAnchor(text, anchors),
-    anchors.every(({ fold, literal }) => fold || literal.toUpperCase() === literal.toLowerCase()),
-  );
+  const fold = anchors.every((anchor) => anchor.fold || anchor.literal.toUpperCase() === anchor.literal.toLowerCase());
+  const before = anchorPlace(node, (text) => findAnchor(text, anchors), fold);
   if (before === undefined) throw new RuleFault("anchors", "the regex can match without any of the anchors");
   const found = findGroup(node, SECRET);
   if (found === undefined) throw new RuleFault("regex", "what is masked must stand in a group (?P<secret>…)");
-  // Where something must follow the secret, its mask cannot run on.
-  const own = set ?? (lengths(found.behind).min > 0 ? EMPTY : lastRepeat(found.group));
-  const exact = before.min === before.max;
   return {
-    source,
-    id: source.id,
-    confidence: source.confidence,
-    kind: "line",
-    anchors,
-    alphabet: own,
+    // Where something must follow the secret, its mask cannot run on.
+    alphabet: set ?? (lengths(found.behind).min > 0 ? EMPTY : lastRepeat(found.group)),
+    follow: followOf(node, anchors, before),
     ahead: before.max - lengths(found.before).min,
-    pattern: lazyPattern(exact ? `^(?:${source.regex})` : source.regex, "d"),
     before,
     after: max - before.min,
     bytes: bytesOf(node),
   };
+}
+
+/** What must stand behind the anchors of a line rule, if they stand at one place. */
+function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min: number; readonly max: number }): Follow {
+  const behind = Math.max(...anchors.map(({ literal }) => literal.length)) + place.min;
+  const count = Math.min(FOLLOW_BYTES, lengths(node).min - behind);
+  if (place.min !== place.max || count <= 0) return NO_FOLLOW;
+  const first = Math.min(...anchors.map(({ literal }) => literal.length)) + place.min;
+  return { set: union(...placesOf(node, behind + count).slice(first)), count };
 }
 
 function checkSyntax(regex: string, field: string): Node {

@@ -2,7 +2,7 @@
 import { ANCHOR, type AnchorTable } from "../core/anchors.js";
 import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, union } from "./bytes.js";
-import { type Confidence, CONFIDENCES, type Policy, type Rule } from "./compile.js";
+import { type Confidence, CONFIDENCES, type Follow, type Policy, type Rule } from "./compile.js";
 
 export interface RulePack {
   readonly rules: readonly Rule[];
@@ -38,10 +38,10 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
       const known = numbers.get(key);
       if (known === undefined) {
         numbers.set(key, literals.length);
-        literals.push({ literal, flags, rules: [index], token: beginsToken(rule), follow: followOf(rule) });
+        literals.push({ literal, flags, rules: [index], token: beginsToken(rule), follow: rule.follow });
       } else {
         literals[known]!.token &&= beginsToken(rule);
-        literals[known]!.follow = either(literals[known]!.follow, followOf(rule));
+        literals[known]!.follow = either(literals[known]!.follow, rule.follow);
         if (!literals[known]!.rules.includes(index)) literals[known]!.rules.push(index);
       }
     }
@@ -63,17 +63,6 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
     ahead: { set: union(EMPTY, ...ahead.map((rule) => rule.alphabet)), length: Math.max(0, ...ahead.map((rule) => rule.ahead)) },
   };
 }
-
-/** Bytes that must follow an anchor: so many of a set. */
-interface Follow {
-  readonly set: ByteSet;
-  readonly count: number;
-}
-
-/** Most bytes that are looked at behind an anchor before a rule is asked. */
-const FOLLOW_BYTES = 16;
-
-const followOf = (rule: Rule): Follow => (rule.kind === "run" ? { set: rule.alphabet, count: Math.min(rule.minLen, FOLLOW_BYTES) } : { set: EMPTY, count: 0 });
 
 const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
 
