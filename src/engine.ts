@@ -289,7 +289,7 @@ class EngineCore implements Engine, StreamHost {
     return learned?.secret;
   }
 
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, { found, learn, activeFrom, learned }: RedactorHost): Redactor {
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, { found, learn, activeFrom, hasLearned, learned }: RedactorHost): Redactor {
     const { rules } = this;
     return new Redactor(
       {
@@ -308,7 +308,7 @@ class EngineCore implements Engine, StreamHost {
           : {
               detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, (value) => this.context.fingerprint(value), rules.learn ? learn : undefined),
             }),
-        ...(rules?.learn === true ? { activeFrom, learned } : {}),
+        ...(rules?.learn === true ? { activeFrom, hasLearned, learned } : {}),
       },
       groups().map((group) => group.set),
     );

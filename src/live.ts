@@ -40,7 +40,8 @@ export interface RedactorHost {
   found(this: void, finding: RedactorFinding): void;
   learn: Learn;
   activeFrom(this: void, set: number, needle: number): number;
-  learned(this: void): readonly NeedleSet[] | undefined;
+  hasLearned(this: void): boolean;
+  learned(this: void): readonly NeedleSet[];
 }
 
 /** What a stream asks of its engine. */
@@ -92,7 +93,8 @@ export class LiveStream implements RedactorStream {
         found: (finding) => this.found(finding),
         learn: (rule, value, end) => this.learn(rule, value, end),
         activeFrom: (set, needle) => (this.learnedAt.size === 0 ? 0 : (this.learnedAt.get(this.groups[set]!.owners[needle]!) ?? 0)),
-        learned: () => this.adoptLearned(),
+        hasLearned: () => this.learnedNew,
+        learned: () => this.refresh(),
       },
     );
   }
@@ -134,6 +136,7 @@ export class LiveStream implements RedactorStream {
   }
 
   private refresh(): NeedleSet[] {
+    this.learnedNew = false;
     this.groups = this.engine.groupsOf(this.scope);
     this.masks = this.engine.masksOf(this.scope, this.groups);
     return this.groups.map((group) => group.set);
@@ -148,12 +151,6 @@ export class LiveStream implements RedactorStream {
     if (before !== undefined && before <= end) return;
     this.learnedAt.set(secret, end);
     this.learnedNew = true;
-  }
-
-  private adoptLearned(): NeedleSet[] | undefined {
-    if (!this.learnedNew) return undefined;
-    this.learnedNew = false;
-    return this.refresh();
   }
 
   private found({ kind, set, needle, line, offset, length, note }: RedactorFinding): void {

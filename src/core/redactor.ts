@@ -57,8 +57,9 @@ export interface RedactorContext {
   found(finding: RedactorFinding): void;
   /** The offset from which on matches of a needle count: one that was learned from the log itself is not looked for before. Absent: 0. */
   activeFrom?(set: number, needle: number): number;
-  /** The sets in force from now on, if the detector's findings changed them. */
-  learned?(): readonly NeedleSet[] | undefined;
+  /** Whether the detector's findings changed the sets; and those in force from now on. */
+  hasLearned?(): boolean;
+  learned?(): readonly NeedleSet[];
   /** Absent: no rules. */
   detector?(mask: DetectorMask): StreamDetector;
 }
@@ -142,6 +143,7 @@ export class Redactor {
     const out: Uint8Array[] = [];
     this.take(this.stream.idle(), false);
     this.detector?.idle();
+    this.adoptLearned();
     this.release(this.total, out);
     return out;
   }
@@ -151,6 +153,7 @@ export class Redactor {
     const out: Uint8Array[] = [];
     this.take(this.stream.end(), false);
     this.detector?.end();
+    this.adoptLearned();
     this.release(this.total, out);
     this.closeMask();
     this.dispose();
@@ -204,17 +207,20 @@ export class Redactor {
     this.detector?.push(chunk);
     if (rows > 0) this.take(rows, false);
     this.detector?.keep();
-    const sets = this.context.learned?.();
-    if (sets !== undefined) {
-      // What they match of this chunk counts already; what was found stays.
+    if (this.context.hasLearned?.() === true) {
       this.keep(parser);
-      this.replay(sets);
+      this.adoptLearned();
     }
     let to = Math.min(this.total - this.stream.head[HEAD.HOLD]!, this.detector?.hold ?? Infinity);
     if (this.candidates.length > 0) to = this.settle(to);
     this.release(Math.max(to, this.released), out);
-    if (sets === undefined) this.keep(parser);
+    if (this.chunk !== EMPTY) this.keep(parser);
     this.lines.mark(this.total, this.lineFeeds);
+  }
+
+  /** Looks for what rules found just now: in what is in the window already, too. What was found stays. */
+  private adoptLearned(): void {
+    if (this.context.hasLearned?.() === true) this.replay(this.context.learned!());
   }
 
   /** Keeps of the chunk what may be needed again. `parser` is the state of the byte classifier before it. */
