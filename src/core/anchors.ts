@@ -53,21 +53,22 @@ export const SHAPE_CLASSES: Uint8Array = (() => {
   for (const byte of Buffer.from("\"'`,;<>(){}\x7f")) classes[byte]! &= ~SHAPE_CLASS.VALUE;
   add("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-", SHAPE_CLASS.NAME);
   add(" \t\"'`)]\\", SHAPE_CLASS.AROUND);
-  add("=:>", SHAPE_CLASS.OPERATOR);
-  add("$'\"`([ \t\\=:>\x1b", SHAPE_CLASS.OPENER);
+  add("=:>!,", SHAPE_CLASS.OPERATOR);
+  add("$'\"`([ \t\\=:>!,\x1b", SHAPE_CLASS.OPENER);
   return classes;
 })();
 
 /**
- * Whether an operator and a value may follow the word that ends at `at`: name bytes, closing quotes and blanks, `=`, `:` or `>` (or their encoded forms, which
- * begin with `%`, `&` or `\\u`), openers, and bytes that a value can have. True too where `text` ends before that is decided: the rules decide.
+ * Whether an operator and a value may follow the word that ends at `at`: name bytes, closing quotes and blanks, `=`, `:`, `>`, `!=`, `,` or `value=` (or encoded
+ * forms, which begin with `%`, `&` or `\\u`), openers, and bytes that a value can have. True too where `text` ends before that is decided: the rules decide.
  */
 export function hasShape(text: Uint8Array, at: number): boolean {
   let offset = skip(text, at, SHAPE.NAME_BYTES, SHAPE_CLASS.NAME);
   offset = skip(text, offset, SHAPE.AROUND_BYTES, SHAPE_CLASS.AROUND);
   if (offset >= text.length) return true;
   const operator = text[offset]!;
-  if (operator === 0x25 || operator === 0x26 || (operator === 0x75 && text[offset - 1] === 0x5c)) return true;
+  if (operator === 0x25 || operator === 0x26 || (operator === 0x75 && text[offset - 1] === 0x5c) || (operator === 0x76 && text[offset - 1] === 0x20))
+    return true;
   if ((SHAPE_CLASSES[operator]! & SHAPE_CLASS.OPERATOR) === 0) return false;
   offset = skip(text, offset, SHAPE.AROUND_BYTES, SHAPE_CLASS.OPENER);
   // What follows a control sequence is left to the rules.

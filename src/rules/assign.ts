@@ -16,7 +16,8 @@ const CLOSER = byteSet("\"'`)\\]\\\\");
 const OPENER = byteSet("\"'`([\\\\");
 /** Bytes that end a value which is not quoted. */
 export const PLAIN_VALUE = complement(byteSet("\0- \"'`,;<>(){}|\\\\\x7f\\]"));
-const QUOTED_VALUE = complement(byteSet("\0-\x1f\"'`\x7f"));
+/** Bytes of a quoted value, by its quote. */
+const QUOTED_VALUE = new Map([0x22, 0x27, 0x60].map((quote) => [quote, complement(byteSet(`\0-\x1f\x7f${String.fromCharCode(quote)}`))]));
 
 export interface Assignment {
   /** Lower case. */
@@ -42,13 +43,13 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const quote = readOpeners(text, at);
   at = quote.at;
   if (text.at(at) < 0) return text.ended ? undefined : "more";
-  const set = quote.quoted ? QUOTED_VALUE : PLAIN_VALUE;
+  const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
   const begin = at;
   while (at < begin + MAX_VALUE_BYTES && isIn(set, text.at(at)) && !endsEncoded(text, at)) at++;
   if (text.at(at) < 0 && !text.ended) return "more";
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === 0x5c ? at - 1 : at;
-  return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quoted };
+  return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
 }
 
 /** Behind the operator that follows the name which ends at `at`. */
@@ -71,7 +72,12 @@ function readOperator(text: StreamText, at: number, tagged: boolean): number | "
     return encoded.end;
   }
   if (byte === 0x3e) return tagged ? next + 1 : undefined;
-  if (byte !== 0x3d && byte !== 0x3a) return undefined;
+  // `"name", "value"`: the arguments of a call.
+  if (byte === 0x2c) return isQuote(text.at(next - 1)) && opensQuoted(text, next + 1) ? next + 1 : undefined;
+  // `key="name" value="…"`
+  if (byte === 0x76 && next > at && text.latin1(next, next + 6) === "value=") return next + 6;
+  if (byte === 0x21 && text.at(next + 1) === 0x3d) next++;
+  else if (byte !== 0x3d && byte !== 0x3a) return undefined;
   next++;
   // `:=`, `==`, `=>`, `::`
   const second = text.at(next);
@@ -79,10 +85,18 @@ function readOperator(text: StreamText, at: number, tagged: boolean): number | "
   return second === 0x3d || second === 0x3e || second === 0x3a ? next + 1 : next;
 }
 
-/** What stands between the operator and the value. */
-function readOpeners(text: StreamText, from: number): { at: number; quoted: boolean } {
+const isQuote = (byte: number): boolean => byte === 0x22 || byte === 0x27;
+
+function opensQuoted(text: StreamText, from: number): boolean {
   let at = from;
-  let quoted = false;
+  while (at < from + 4 && isIn(BLANK, text.at(at))) at++;
+  return isQuote(text.at(at));
+}
+
+/** What stands between the operator and the value. */
+function readOpeners(text: StreamText, from: number): { at: number; quote: number } {
+  let at = from;
+  let quote = 0;
   for (; at < from + SHAPE.AROUND_BYTES; at++) {
     at = skipSequence(text, at);
     const byte = text.at(at);
@@ -93,9 +107,9 @@ function readOpeners(text: StreamText, from: number): { at: number; quoted: bool
       continue;
     }
     if (!isIn(BLANK, byte) && !isIn(OPENER, byte)) break;
-    quoted ||= byte === 0x22 || byte === 0x27 || byte === 0x60;
+    if (byte === 0x22 || byte === 0x27 || byte === 0x60) quote = byte;
   }
-  return { at, quoted };
+  return { at, quote };
 }
 
 /** Encoded operators and quotes, longest first. */

@@ -89,6 +89,7 @@ function search(rule: LineRule, text: StreamText, at: number, until: number): { 
 function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
   const found = readAssignment(text, at, at + length);
   if (found === "more" || found === undefined) return found;
+  if (length <= SHORT_WORD_BYTES && !standsAlone(text, at, at + length)) return near?.("its word is part of another");
   const { name, start, end, open, quoted } = found;
   if (end - start < rule.minLen) return near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`);
   if (isHarmlessName(name)) return near?.("its name says that it is no secret");
@@ -98,6 +99,20 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   const match = accept(rule, text, at, start, end, near);
   return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
 }
+
+/** Words that are parts of others too often: `pass` in `passed`, `auth` in `author`. */
+const SHORT_WORD_BYTES = 4;
+
+/** Whether `[from, to)` is a part of its name by itself: between separators, or a hump of camelCase. */
+function standsAlone(text: StreamText, from: number, to: number): boolean {
+  const [before, first, last, after] = [text.at(from - 1), text.at(from), text.at(to - 1), text.at(to)];
+  const humpBegins = !isLetter(before) || (isUpper(first) && !isUpper(before));
+  const humpEnds = !isLetter(after) || (isUpper(after) && !isUpper(last));
+  return humpBegins && humpEnds;
+}
+
+const isUpper = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a;
+const isLetter = (byte: number): boolean => isUpper(byte) || (byte >= 0x61 && byte <= 0x7a);
 
 /** Why a value cannot be one that the rule looks for. */
 function valueFault(rule: AssignRule, value: string, quoted: boolean): string | undefined {

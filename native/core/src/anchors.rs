@@ -391,8 +391,8 @@ static CLASSES: [u8; 256] = {
     classes = mark(classes, b"\"'`,;<>(){}\x7f", VALUE, false);
     classes = mark(classes, b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-", NAME, true);
     classes = mark(classes, b" \t\"'`)]\\", AROUND, true);
-    classes = mark(classes, b"=:>", OPERATOR, true);
-    mark(classes, b"$'\"`([ \t\\=:>\x1b", OPENER, true)
+    classes = mark(classes, b"=:>!,", OPERATOR, true);
+    mark(classes, b"$'\"`([ \t\\=:>!,\x1b", OPENER, true)
 };
 
 /// Whether a token may begin at `at`: not inside a word, unless what stands before may be an escape or a control sequence. `mayStart` of `src/core/anchors.ts`.
@@ -415,7 +415,7 @@ fn has_shape(text: &[u8], at: usize) -> bool {
     let mut at = skip(text, at, NAME_BYTES, NAME);
     at = skip(text, at, AROUND_BYTES, AROUND);
     let Some(&operator) = text.get(at) else { return true };
-    if operator == b'%' || operator == b'&' || (operator == b'u' && text[at - 1] == b'\\') {
+    if operator == b'%' || operator == b'&' || (operator == b'u' && text[at - 1] == b'\\') || (operator == b'v' && text[at - 1] == b' ') {
         return true;
     }
     if CLASSES[usize::from(operator)] & OPERATOR == 0 {
