@@ -45,9 +45,9 @@ export class OpenBlock {
     }
   }
 
-  /** Everything before it has been decided. */
+  /** Everything before it has been decided. A line end belongs to the block if the next line has no prefix. */
   get hold(): number {
-    return this.at;
+    return Math.max(this.start, this.at - 1);
   }
 
   /** Masks what belongs to the block of the line `[from, to)`. Answers where the block ends if it does so here. */
@@ -95,7 +95,8 @@ function isHeader(line: string): boolean {
 /** The begin of a block at `at`; `more` if that depends on bytes to come. */
 export function blockBegin(rule: BlockRule, text: StreamText, at: number): number | "more" | undefined {
   const window = text.latin1(at, at + MAX_BEGIN_BYTES);
+  // What could make a match longer must be there before it counts.
+  if (window.length < MAX_BEGIN_BYTES && !window.includes("\n") && !text.ended) return "more";
   const match = rule.begin().exec(window);
-  if (match !== null) return at + match[0].length;
-  return window.length < MAX_BEGIN_BYTES && !window.includes("\n") && !text.ended ? "more" : undefined;
+  return match === null ? undefined : at + match[0].length;
 }

@@ -172,9 +172,9 @@ export class Detector {
     }
     for (const { block } of this.blocks) hold = Math.min(hold, block.hold);
     hold = Math.min(hold, this.unfinishedAnchor());
-    if (pack.ahead.length > 0) {
+    for (const { set, length } of pack.ahead) {
       let at = text.total;
-      while (at > text.total - pack.ahead.length && at > text.start && pack.ahead.set[text.at(at - 1)] === 1) at--;
+      while (at > text.total - length && at > text.start && set[text.at(at - 1)] === 1) at--;
       hold = Math.min(hold, at);
     }
     return hold;

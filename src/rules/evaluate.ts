@@ -165,6 +165,7 @@ function isHarmlessName(name: string): boolean {
 function accept(rule: Rule, text: StreamText, from: number, start: number, end: number, near?: Near): Match | undefined {
   const { source } = rule;
   const value = text.latin1(start, end);
+  if (value.startsWith(MASK) || isInMask(text, start)) return near?.("it is masked already");
   if (source.minLen !== undefined && rule.kind === "line" && value.length < source.minLen)
     return near?.(`it has ${value.length} bytes; ${source.minLen} are the fewest`);
   if (source.classes !== undefined && classes(value) < source.classes) return near?.(`it has fewer than ${source.classes} kinds of characters`);
@@ -178,6 +179,16 @@ function accept(rule: Rule, text: StreamText, from: number, start: number, end: 
   if (allowed(rule).some((pattern) => pattern.test(value))) return near?.("its rule allows such a value");
   const sure = source.checksum !== undefined && checksumHolds(source.checksum, value);
   return { start, end, confidence: sure ? "certain" : rule.confidence, alphabet: rule.alphabet };
+}
+
+/** How labelled masks begin. What a rule finds there has been masked by another. */
+const MASK = "[REDACTED";
+const LONGEST_LABEL = 140;
+
+/** Whether the label of a mask stands open at `at`. */
+function isInMask(text: StreamText, at: number): boolean {
+  const before = text.latin1(Math.max(text.start, at - LONGEST_LABEL), at);
+  return before.lastIndexOf(MASK) > before.lastIndexOf("]");
 }
 
 function looksRandom(rule: Rule, value: string): boolean {

@@ -2,7 +2,7 @@
 import { ANCHOR, type AnchorTable } from "../core/anchors.js";
 import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, union } from "./bytes.js";
-import { type Confidence, CONFIDENCES, type Follow, type Policy, type Rule } from "./compile.js";
+import { type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
 
 export interface RulePack {
   readonly rules: readonly Rule[];
@@ -12,8 +12,11 @@ export interface RulePack {
   readonly anchors: readonly { readonly length: number; readonly rules: readonly number[] }[];
   /** Beginnings of anchors that stand at the start of a secret: a chunk that ends with one keeps it back. Folded ones in lower case. */
   readonly prefixes: { readonly exact: ReadonlySet<string>; readonly folded: ReadonlySet<string>; readonly longest: number };
-  /** Bytes that may stand before an anchor and be part of its secret, and how many of them. */
-  readonly ahead: { readonly set: ByteSet; readonly length: number };
+  /**
+   * For rules whose secrets may begin before their anchors: bytes that their matches have, and how many of them may stand before or in
+   * an anchor that is not complete.
+   */
+  readonly ahead: readonly { readonly set: ByteSet; readonly length: number }[];
 }
 
 export interface PackOptions {
@@ -48,7 +51,7 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
   });
   const offsets = new Uint32Array(literals.length + 1);
   literals.forEach(({ literal }, anchor) => (offsets[anchor + 1] = offsets[anchor]! + literal.length));
-  const ahead = rules.filter((rule) => rule.ahead > 0);
+  const ahead = rules.filter((rule) => rule.kind === "line" && rule.ahead > 0) as LineRule[];
   return {
     rules,
     policies: rules.map((rule) => options.policy?.[rule.id] ?? rule.source.policy ?? options.policy?.[rule.confidence] ?? "mask"),
@@ -60,7 +63,7 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
     },
     anchors: literals.map(({ literal, rules: owners }) => ({ length: literal.length, rules: owners })),
     prefixes: prefixesOf(rules),
-    ahead: { set: union(EMPTY, ...ahead.map((rule) => rule.alphabet)), length: Math.max(0, ...ahead.map((rule) => rule.ahead)) },
+    ahead: ahead.map((rule) => ({ set: rule.bytes, length: rule.ahead + Math.max(...rule.anchors.map(({ literal }) => literal.length)) - 1 })),
   };
 }
 

@@ -22,7 +22,15 @@ export function storeRule(rule: Rule): StoredRule {
   const { alphabet, bytes, follow, ahead, before, after } = rule;
   return {
     source,
-    facts: { ahead, before, after, alphabet: toBits(alphabet), bytes: toBits(bytes), follow: { set: toBits(follow.set), count: follow.count } },
+    facts: {
+      ahead,
+      before,
+      after,
+      alphabet: toBits(alphabet),
+      bytes: toBits(bytes),
+
+      follow: { set: toBits(follow.set), count: follow.count },
+    },
   };
 }
 
@@ -32,6 +40,7 @@ export function restoreRule({ source, facts }: StoredRule): Rule {
     ...facts,
     alphabet: fromBits(facts.alphabet),
     bytes: fromBits(facts.bytes),
+
     follow: { set: fromBits(facts.follow.set), count: facts.follow.count },
   });
 }

@@ -1,0 +1,107 @@
+/** Anchors: both engines and every scan loop find what a naive search finds, at every chunking. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { ANCHOR, type AnchorTable, hasShape, HIT_SIZE, mayStart } from "../../src/core/anchors.js";
+import { ENGINES } from "../support/engines.js";
+
+const char = fc.constantFrom(..."abABz_-.=: \"'\n1%\\\x1b[");
+const word = (min: number, max: number): fc.Arbitrary<string> => fc.array(char, { minLength: min, maxLength: max }).map((chars) => chars.join(""));
+
+interface Spec {
+  readonly literal: string;
+  readonly flags: number;
+  readonly alphabet: number;
+  readonly count: number;
+}
+
+const spec: fc.Arbitrary<Spec> = fc.record({
+  literal: word(3, 9),
+  flags: fc.integer({ min: 0, max: 7 }),
+  alphabet: fc.integer({ min: 0, max: 1 }),
+  count: fc.integer({ min: 0, max: 3 }),
+});
+const ALPHABETS = ["abAB", "_-.=1"].map((members) => Uint8Array.from({ length: 256 }, (_, byte) => Number(members.includes(String.fromCharCode(byte)))));
+
+function tableOf(specs: readonly Spec[]): AnchorTable {
+  const literals = specs.map(({ literal, flags }) => ((flags & ANCHOR.FOLD) === 0 ? literal : literal.toLowerCase()));
+  const offsets = new Uint32Array(specs.length + 1);
+  literals.forEach((literal, i) => (offsets[i + 1] = offsets[i]! + literal.length));
+  return {
+    bytes: Buffer.from(literals.join(""), "latin1"),
+    offsets,
+    flags: Uint8Array.from(specs, ({ flags }) => flags),
+    // Any window will do: here the last two.
+    hints: Uint8Array.from(specs.flatMap(({ alphabet, count, literal }) => [alphabet, count, Math.max(0, literal.length - 5)])),
+    alphabets: Uint8Array.from(ALPHABETS.flatMap((set) => [...set])),
+  };
+}
+
+/** Anchor and place of every hit that needs nothing from outside the text to be one. */
+function naive(specs: readonly Spec[], text: string): string[] {
+  const bytes = Buffer.from(text, "latin1");
+  const hits: string[] = [];
+  for (let at = 0; at < text.length; at++) {
+    specs.forEach(({ literal, flags, alphabet, count }, anchor) => {
+      const here = text.slice(at, at + literal.length);
+      if ((flags & ANCHOR.FOLD) === 0 ? here !== literal : here.toLowerCase() !== literal.toLowerCase()) return;
+      const end = at + literal.length;
+      if ((flags & ANCHOR.ASSIGN) !== 0 && !hasShape(bytes, end)) return;
+      if ((flags & ANCHOR.TOKEN) !== 0 && !mayStart(bytes, at)) return;
+      if ([...bytes.subarray(end, end + count)].some((byte) => ALPHABETS[alphabet]![byte] === 0)) return;
+      hits.push(`${at}:${anchor}`);
+    });
+  }
+  return hits;
+}
+
+describe.each(ENGINES)("$engine", (factory) => {
+  function found(table: AnchorTable, text: string, sizes: readonly number[]): string[] {
+    const stream = factory.anchors(table).open();
+    const bytes = Buffer.from(text, "latin1");
+    const hits: string[] = [];
+    for (let at = 0, i = 0; at < bytes.length; i++) {
+      const chunk = bytes.subarray(at, at + sizes[i % sizes.length]!);
+      at += chunk.length;
+      const count = stream.scan(chunk);
+      const here = Array.from({ length: count }, (_, hit) => [at - stream.hits[hit * HIT_SIZE + 1]!, stream.hits[hit * HIT_SIZE]!] as const);
+      for (let hit = 1; hit < here.length; hit++) expect(here[hit - 1]![0]).toBeLessThanOrEqual(here[hit]![0]);
+      hits.push(...here.map(([start, anchor]) => `${start}:${anchor}`));
+    }
+    return hits;
+  }
+
+  test("finds what a naive search finds, in one chunk", () => {
+    fc.assert(
+      fc.property(fc.array(spec, { minLength: 1, maxLength: 12 }), word(0, 400), (specs, text) => {
+        const plant = specs.map(({ literal }) => literal).join("a");
+        const whole = text + plant + text.toUpperCase() + plant.toUpperCase() + text;
+        expect(found(tableOf(specs), whole, [whole.length || 1]).toSorted()).toEqual(naive(specs, whole).toSorted());
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test("loses nothing at any chunking, and says nothing twice", () => {
+    fc.assert(
+      fc.property(
+        fc.array(spec, { minLength: 1, maxLength: 6 }),
+        word(0, 120),
+        fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 5 }),
+        (specs, text, sizes) => {
+          const whole = text + specs.map(({ literal }) => literal).join("_1");
+          const hits = found(tableOf(specs), whole, sizes);
+          expect(new Set(hits).size).toBe(hits.length);
+          // Near a cut more may be reported, since what stands beyond is not known: the rules decide.
+          for (const hit of naive(specs, whole)) expect(hits).toContain(hit);
+        },
+      ),
+      { numRuns: 400 },
+    );
+  });
+
+  test("takes an empty table and an empty chunk", () => {
+    const table = tableOf([]);
+    expect(found(table, "abc", [3])).toEqual([]);
+    expect(factory.anchors(table).open().scan(new Uint8Array(0))).toBe(0);
+  });
+});
