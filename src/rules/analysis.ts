@@ -57,13 +57,21 @@ export function lastRepeat(node: Node): ByteSet {
   }
 }
 
+export interface FoundGroup {
+  readonly group: Node & { kind: "group" };
+  readonly before: Node;
+  readonly behind: Node;
+  readonly isNested: boolean;
+}
+
 /** The group of this name, and what stands before and behind it; where it is part of another group, that may be anything. Undefined if there is none. */
-export function findGroup(node: Node, name: string): { readonly group: Node & { kind: "group" }; readonly before: Node; readonly behind: Node } | undefined {
+export function findGroup(node: Node, name: string): FoundGroup | undefined {
   const parts = node.kind === "concat" ? node.parts : [node];
   const index = parts.findIndex((part) => part.kind === "group" && part.name === name);
-  if (index >= 0) return { group: parts[index] as Node & { kind: "group" }, before: concat(parts.slice(0, index)), behind: concat(parts.slice(index + 1)) };
+  if (index >= 0)
+    return { group: parts[index] as Node & { kind: "group" }, before: concat(parts.slice(0, index)), behind: concat(parts.slice(index + 1)), isNested: false };
   const group = nestedGroup(node, name);
-  return group === undefined ? undefined : { group, before: concat([]), behind: concat([]) };
+  return group === undefined ? undefined : { group, before: concat([]), behind: concat([]), isNested: true };
 }
 
 function nestedGroup(node: Node, name: string): (Node & { kind: "group" }) | undefined {

@@ -48,6 +48,8 @@ export interface LineRule extends RuleBase {
   readonly pattern: () => Pattern;
   /** Most and fewest bytes of a match before the anchor. */
   readonly before: { readonly min: number; readonly max: number };
+  /** Bytes that may stand from the start of the secret on: what is kept back before an anchor has them all. */
+  readonly held: ByteSet;
   /** Most bytes of a match from the anchor on. */
   readonly after: number;
   /** Bytes that a match can hold: it ends before any other. */
@@ -160,7 +162,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
-export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes">;
+export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "held">;
 
 function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
@@ -185,14 +187,17 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
   if (before === undefined) throw new RuleFault("anchors", "the regex can match without any of the anchors");
   const found = findGroup(node, SECRET);
   if (found === undefined) throw new RuleFault("regex", "what is masked must stand in a group (?P<secret>…)");
+  // With the anchor before the secret, all of it stands behind.
+  const behindAnchor = anchorPlace(found.before, (text) => findAnchor(text, anchors), fold) !== undefined;
   return {
     // Where something must follow the secret, its mask cannot run on.
     alphabet: set ?? (lengths(found.behind).min > 0 ? EMPTY : lastRepeat(found.group)),
     follow: followOf(node, anchors, before),
-    ahead: before.max - lengths(found.before).min,
+    ahead: Math.min(before.max - lengths(found.before).min, behindAnchor ? -Math.min(...anchors.map(({ literal }) => literal.length)) : Infinity),
     before,
     after: max - before.min,
     bytes: bytesOf(node),
+    held: found.isNested ? bytesOf(node) : union(bytesOf(found.group), bytesOf(found.behind)),
   };
 }
 

@@ -172,6 +172,8 @@ export class Detector {
     }
     for (const { block } of this.blocks) hold = Math.min(hold, block.hold);
     hold = Math.min(hold, this.unfinishedAnchor());
+    const last = text.at(text.total - 1);
+    if (last < 0 || pack.aheadBytes[last] === 0) return hold;
     for (const { set, length } of pack.ahead) {
       let at = text.total;
       while (at > text.total - length && at > text.start && set[text.at(at - 1)] === 1) at--;
@@ -182,12 +184,18 @@ export class Detector {
 
   /** Where the longest beginning of an anchor starts that the stream ends with. */
   private unfinishedAnchor(): number {
-    const { text } = this;
-    const { exact, folded, longest } = this.pack.prefixes;
-    const tail = text.latin1(Math.max(text.start, text.total - longest), text.total);
-    const lower = tail.toLowerCase();
-    for (let from = 0; from < tail.length; from++) if (exact.has(tail.slice(from)) || folded.has(lower.slice(from))) return text.total - tail.length + from;
-    return text.total;
+    const { total } = this.text;
+    const { exact, folded, firsts, lasts } = this.pack.prefixes;
+    let lengths = total === 0 ? 0 : lasts[this.text.at(total - 1)]!;
+    while (lengths !== 0) {
+      const length = 31 - Math.clz32(lengths);
+      lengths &= ~(1 << length);
+      const first = this.text.at(total - length);
+      if (first < 0 || (firsts[first]! & (1 << length)) === 0) continue;
+      const tail = this.text.latin1(total - length, total);
+      if (exact.has(tail) || folded.has(tail.toLowerCase())) return total - length;
+    }
+    return total;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Rules as an engine uses them: compiled, with their anchors laid out for the matcher. Immutable. */
 import { ANCHOR, type AnchorTable } from "../core/anchors.js";
 import { BIGRAMS } from "./bigrams.js";
-import { type ByteSet, EMPTY, union } from "./bytes.js";
+import { type ByteSet, union } from "./bytes.js";
 import { type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
 
 export interface RulePack {
@@ -11,12 +11,22 @@ export interface RulePack {
   /** By anchor number: the anchor's length, and the rules that it belongs to. */
   readonly anchors: readonly { readonly length: number; readonly rules: readonly number[] }[];
   /** Beginnings of anchors that stand at the start of a secret: a chunk that ends with one keeps it back. Folded ones in lower case. */
-  readonly prefixes: { readonly exact: ReadonlySet<string>; readonly folded: ReadonlySet<string>; readonly longest: number };
+  readonly prefixes: Prefixes;
   /**
    * For rules whose secrets may begin before their anchors: bytes that their matches have, and how many of them may stand before or in
    * an anchor that is not complete.
    */
   readonly ahead: readonly { readonly set: ByteSet; readonly length: number }[];
+  /** Bytes that any of those have. */
+  readonly aheadBytes: ByteSet;
+}
+
+export interface Prefixes {
+  readonly exact: ReadonlySet<string>;
+  readonly folded: ReadonlySet<string>;
+  /** For each byte the lengths, a bit each, of prefixes that begin with it; and of those that end with it. */
+  readonly firsts: Uint32Array;
+  readonly lasts: Uint32Array;
 }
 
 export interface PackOptions {
@@ -63,7 +73,8 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
     },
     anchors: literals.map(({ literal, rules: owners }) => ({ length: literal.length, rules: owners })),
     prefixes: prefixesOf(rules),
-    ahead: ahead.map((rule) => ({ set: rule.bytes, length: rule.ahead + Math.max(...rule.anchors.map(({ literal }) => literal.length)) - 1 })),
+    aheadBytes: union(new Uint8Array(256), ...ahead.map((rule) => rule.held)),
+    ahead: ahead.map((rule) => ({ set: rule.held, length: rule.ahead + Math.max(...rule.anchors.map(({ literal }) => literal.length)) - 1 })),
   };
 }
 
@@ -118,17 +129,23 @@ function beginsToken(rule: Rule): boolean {
 function prefixesOf(rules: readonly Rule[]): RulePack["prefixes"] {
   const exact = new Set<string>();
   const folded = new Set<string>();
-  let longest = 0;
+  const firsts = new Uint32Array(256);
+  const lasts = new Uint32Array(256);
   for (const rule of rules) {
     // What an assignment gives away stands behind its word.
     if (rule.kind === "assign") continue;
     for (const { literal, flags } of rule.anchors) {
       // Behind so many bytes of the anchor the secret may begin.
       for (let length = Math.max(1, 1 - rule.ahead); length < literal.length; length++) {
-        ((flags & ANCHOR.FOLD) === 0 ? exact : folded).add(literal.slice(0, length));
-        longest = Math.max(longest, length);
+        const prefix = literal.slice(0, length);
+        const isFolded = (flags & ANCHOR.FOLD) !== 0;
+        (isFolded ? folded : exact).add(prefix);
+        for (const text of isFolded ? [prefix, prefix.toUpperCase()] : [prefix]) {
+          firsts[text.charCodeAt(0) & 0xff]! |= 1 << length;
+          lasts[text.charCodeAt(length - 1) & 0xff]! |= 1 << length;
+        }
       }
     }
   }
-  return { exact, folded, longest };
+  return { exact, folded, firsts, lasts };
 }

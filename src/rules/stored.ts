@@ -8,9 +8,10 @@ type Bits = string;
 
 export interface StoredRule {
   readonly source: RuleSource;
-  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "follow"> & {
+  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "held" | "follow"> & {
     readonly alphabet: Bits;
     readonly bytes: Bits;
+    readonly held: Bits;
     readonly follow: { readonly set: Bits; readonly count: number };
   };
 }
@@ -19,7 +20,7 @@ export function storeRule(rule: Rule): StoredRule {
   const { examples: _, negatives: __, ...rest } = rule.source;
   const source: RuleSource = { ...rest, examples: [] };
   if (rule.kind !== "line") return { source };
-  const { alphabet, bytes, follow, ahead, before, after } = rule;
+  const { alphabet, bytes, held, follow, ahead, before, after } = rule;
   return {
     source,
     facts: {
@@ -28,6 +29,7 @@ export function storeRule(rule: Rule): StoredRule {
       after,
       alphabet: toBits(alphabet),
       bytes: toBits(bytes),
+      held: toBits(held),
 
       follow: { set: toBits(follow.set), count: follow.count },
     },
@@ -40,6 +42,7 @@ export function restoreRule({ source, facts }: StoredRule): Rule {
     ...facts,
     alphabet: fromBits(facts.alphabet),
     bytes: fromBits(facts.bytes),
+    held: fromBits(facts.held),
 
     follow: { set: fromBits(facts.follow.set), count: facts.follow.count },
   });

@@ -5,8 +5,13 @@ export const LOOKBACK_BYTES = 512;
 
 const EMPTY = Buffer.alloc(0);
 
+/** Memory for the past at first, in bytes; and the largest chunk that is appended to it whole. */
+const PAST_BYTES = 4096;
+const SMALL_CHUNK_BYTES = 1024;
+
 export class StreamText {
-  /** What is kept of earlier chunks: ends where `chunk` starts. */
+  /** What is kept of earlier chunks, from `first` on: ends where `chunk` starts. Its memory is used again. */
+  private memory: Buffer = Buffer.allocUnsafe(PAST_BYTES);
   private past: Buffer = EMPTY;
   private chunk: Buffer = EMPTY;
   /** Offset of the chunk. */
@@ -30,8 +35,21 @@ export class StreamText {
 
   /** Gives the chunk back, keeping a copy of what stands from `from` on, and of a little before. */
   keep(from: number): void {
-    const start = Math.max(this.start, Math.min(from, this.total) - LOOKBACK_BYTES);
-    this.past = start >= this.base ? Buffer.from(this.chunk.subarray(start - this.base)) : Buffer.concat([this.past.subarray(start - this.start), this.chunk]);
+    const { past, chunk, memory } = this;
+    const at = past.byteOffset - memory.byteOffset + past.length;
+    if (chunk.length <= SMALL_CHUNK_BYTES && past.length > 0 && at + chunk.length <= memory.length) {
+      // Appended; what stands before does no harm.
+      chunk.copy(memory, at);
+      this.past = memory.subarray(at - past.length, at + chunk.length);
+    } else {
+      const start = Math.max(this.start, Math.min(from, this.total) - LOOKBACK_BYTES);
+      const kept = this.total - start;
+      if (memory.length < 2 * kept) this.memory = Buffer.allocUnsafe(Math.max(PAST_BYTES, 4 * kept));
+      const older = Math.max(0, this.base - start);
+      past.copy(this.memory, 0, past.length - older);
+      chunk.copy(this.memory, older, chunk.length - (kept - older));
+      this.past = this.memory.subarray(0, kept);
+    }
     this.chunk = EMPTY;
     this.base = this.total;
   }

@@ -18,6 +18,7 @@ mod scanner;
 mod search;
 mod secret_buf;
 mod set;
+mod shape;
 mod sieve;
 mod sparse;
 mod stream;
