@@ -106,10 +106,10 @@ function describe(issue: Issue, path: readonly PropertyKey[]): string {
   return `unknown field ${JSON.stringify(field)}${near === undefined ? "" : `; did you mean ${near}?`}`;
 }
 
-/** The known word that differs least, if not in more than a third. */
+/** The known word that differs least, if not in more than half. */
 function nearest(word: string, known: readonly string[]): string | undefined {
   const [best] = known.map((each) => ({ each, far: distance(word.toLowerCase(), each.toLowerCase()) })).toSorted((a, b) => a.far - b.far);
-  return best !== undefined && best.far <= Math.max(2, word.length / 3) ? best.each : undefined;
+  return best !== undefined && best.far <= Math.max(2, word.length / 2) ? best.each : undefined;
 }
 
 /** Levenshtein's distance. */

@@ -215,3 +215,52 @@ describe("check, run and the rest", () => {
     expect(logveil(["--version"]).out).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
+
+describe("rules", () => {
+  const token = `ghp_${"aB3dE5gH7j".repeat(4).slice(0, 36)}`;
+
+  test("scrub masks what no one told of, unless told not to", () => {
+    expect(logveil(["scrub"], `x ${token} y\n`).out).toBe("x [REDACTED:github-token] y\n");
+    expect(logveil(["scrub", "--no-rules", "--quiet"], `x ${token} y\n`).out).toBe(`x ${token} y\n`);
+    expect(logveil(["scrub", "--disable", "github-token"], `x ${token} y\n`).out).toBe(`x ${token} y\n`);
+    expect(logveil(["check"], `x ${token} y\n`).out).toBe("stdin:1: 2+40 rule github-token (certain)\n");
+    expect(logveil(["scrub", "--disable", "github"], "x").err).toBe('logveil: there is no rule github to disable; "logveil rules list" names them\n');
+  });
+
+  test("list, show, test, explain: places and reasons, no bytes", () => {
+    const { out, err } = logveil(["rules", "list", "--min-confidence", "certain"]);
+    expect(out).toMatch(/^github-token +certain +run +token /m);
+    expect(out).not.toMatch(/ medium /);
+    expect(err).toMatch(/^logveil: \d+ rules\n$/);
+    expect(logveil(["rules", "show", "github-token"]).out).toMatch(/^id = "github-token"$/m);
+    expect(logveil(["rules", "show", "nothing"])).toMatchObject({
+      code: 2,
+      err: "logveil: rules show: there is no rule nothing; logveil rules list names them\n",
+    });
+    expect(logveil(["rules", "test"], `a\nx ${token}\n`).out).toBe("stdin:2: 4+40 rule github-token (certain)\n");
+    const explained = logveil(["rules", "explain"], "x ghp_aB3dE5gH7jaB3dE5 y password=$PASSWORD\n").out;
+    expect(explained).toContain("not password-assignment: its value is a reference");
+    expect(logveil(["rules", "frob"]).err).toContain("expected one of list, show, test, explain, check, import");
+  });
+
+  test("own rules, checked and imported", () => {
+    const dir = folder();
+    const own = join(dir, "own.toml");
+    const rule = `[[rules]]\nid = "acme-token"\ndescription = "ours"\ncategory = "token"\nconfidence = "certain"\nkind = "run"\nanchors = ["acme_"]\ncharset = "b62"\nminLen = 10\nexamples = ["acme_{b62:20}"]\nreferences = ["https://acme.example"]\nprovenance = "ours"\n`;
+    writeFileSync(own, rule);
+    expect(logveil(["rules", "check", own]).out).toContain("1 rules, all proven");
+    expect(logveil(["scrub", "--rules", own], "x acme_0123456789ab y").out).toBe("x [REDACTED:acme-token] y");
+    writeFileSync(own, rule.replace("anchors", "anchor"));
+    expect(logveil(["scrub", "--rules", own], "x")).toMatchObject({
+      code: 2,
+      out: "",
+      err: `logveil: ${own}:7: unknown field "anchor"; did you mean anchors?\n`,
+    });
+    const leaks = join(dir, "gitleaks.toml");
+    writeFileSync(leaks, `[[rules]]\nid = "acme"\nregex = '''acme_[a-z]{8}'''\nkeywords = ["acme_"]\n[[rules]]\nid = "file"\npath = "x"\n`);
+    const { out, err } = logveil(["rules", "import", leaks]);
+    expect(err).toBe("logveil: file is left out: it is about paths of files only\nlogveil: 1 rules taken, 1 left out\n");
+    writeFileSync(own, out);
+    expect(logveil(["scrub", "--rules", own, "--quiet"], "x acme_abcdefgh y").out).toBe("x [REDACTED:acme] y");
+  });
+});

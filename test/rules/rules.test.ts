@@ -1,0 +1,225 @@
+/** Rules of one's own: what the loader refuses and how it says so, what it can prove, import, blocks, runs, learning. */
+import fc from "fast-check";
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { createEngine, type Finding, type RuleSource } from "../../src/index.js";
+import { bytesOf, lengths, placesOf } from "../../src/rules/analysis.js";
+import { importGitleaks, unpack } from "../../src/rules/gitleaks.js";
+import { parseRules } from "../../src/rules/load.js";
+import { classes, randomness } from "../../src/rules/random.js";
+import { compilePattern } from "../../src/rules/re2.js";
+import { parseRegex } from "../../src/rules/regex.js";
+import { cook } from "../../src/rules/recipes.js";
+import { ENGINES } from "../support/engines.js";
+
+const BASE = {
+  id: "my-rule",
+  description: "of ours",
+  category: "token",
+  confidence: "high",
+  kind: "run",
+  anchors: ["myt_"],
+  charset: "b62",
+  minLen: 8,
+  examples: ["myt_{b62:12}"],
+  references: ["https://x.example"],
+  provenance: "test",
+};
+
+const toml = (rule: object): string =>
+  `[[rules]]\n${Object.entries(rule)
+    .filter(([, value]) => value !== undefined)
+    .map(([field, value]) => `${field} = ${JSON.stringify(value)}`)
+    .join("\n")}\n`;
+const load = (change: object): readonly RuleSource[] => parseRules(toml({ ...BASE, ...change }), "own.toml");
+const line = (change: object): readonly RuleSource[] => load({ kind: "line", minLen: undefined, charset: undefined, ...change });
+
+test("takes a rule", () => {
+  expect(load({})[0]!.id).toBe("my-rule");
+});
+
+test.each([
+  ["an unknown field, with its line and what was meant", () => load({ ankers: ["x"] }), /^own\.toml:13: unknown field "ankers"; did you mean anchors\?$/],
+  ["a wrong value", () => load({ confidence: "sure" }), /^own\.toml:5: confidence: .*certain/],
+  ["a missing field", () => load({ description: undefined }), /^own\.toml:1: description: /],
+  ["no TOML", () => parseRules("[[rules]]\nid = \n", "own.toml"), /^own\.toml:2: no TOML/],
+  ["an alphabet that is none", () => load({ charset: "base99" }), /own\.toml:8: rule my-rule: charset: "base99" is no alphabet/],
+  ["an example that is not found", () => load({ examples: ["myt_{b62:4}"] }), /examples: number 1: expected 0–8 of 8 bytes, found nothing/],
+  ["a span that is not exact", () => load({ examples: ["⟦myt_{b62:6}⟧{b62:6}"] }), /examples: number 1: expected 0–10 of 16 bytes, found 0–16/],
+  ["a negative that is found", () => load({ negatives: ["x myt_{b62:9}"] }), /negatives: number 1: expected nothing, found 2–15/],
+  ["a regex without bounds", () => line({ regex: "(?P<secret>myt_[a-z]+)" }), /regex: its matches have any number of bytes/],
+  ["a claim that is too small", () => line({ regex: "(?P<secret>myt_[a-z]{8})", maxLen: 9 }), /maxLen: its regex matches up to 12 bytes, more than the 9/],
+  ["an anchor that need not be there", () => line({ regex: "(?P<secret>(?:myt_)?[a-z]{8})" }), /anchors: the regex can match without any/],
+  ["a regex that is none", () => line({ regex: "(?P<secret>myt_[a-z]{8}" }), /regex: missing \)/],
+  ["no group", () => line({ regex: "myt_[a-z]{8}" }), /regex: what is masked must stand in a group/],
+  ["a field of another kind", () => load({ regex: "x" }), /regex: a run rule has no regex/],
+] as const)("refuses %s", (_, work, message) => {
+  expect(work).toThrow(message);
+  expect(() => work()).toThrow(expect.objectContaining({ code: "LV_RULES" }));
+});
+
+test("what is said of an expression holds for what it matches", () => {
+  const atom = fc.constantFrom("a", "b", "[ab]", "[^ab]", "\\d", "(?i:a)", "(?:ab|c)", ".", "\\x61", "[[:digit:]]", "a|bc", "(?:a|)");
+  const piece = fc
+    .tuple(atom, fc.constantFrom("", "?", "{2}", "{0,2}", "{1,3}"))
+    .map(([source, count]) => (source.includes("|") ? `(?:${source})${count}` : source + count));
+  fc.assert(
+    fc.property(fc.array(piece, { minLength: 1, maxLength: 5 }), fc.array(fc.constantFrom(..."abcA19\xe4 "), { maxLength: 12 }), (pieces, chars) => {
+      const source = pieces.join("");
+      const node = parseRegex(source);
+      const match = compilePattern(`^(?:${source})`).exec(chars.join(""));
+      if (match === null) return;
+      const { min, max } = lengths(node);
+      expect(match[0].length).toBeGreaterThanOrEqual(min);
+      expect(match[0].length).toBeLessThanOrEqual(max);
+      const [bytes, places] = [bytesOf(node), placesOf(node, 8)];
+      [...match[0]].forEach((char, at) => {
+        expect(bytes[char.charCodeAt(0)]).toBe(1);
+        if (at < 8) expect(places[at]![char.charCodeAt(0)]).toBe(1);
+      });
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("random strings look random, words do not", () => {
+  for (const [alphabet, length] of [
+    ["b62", 20],
+    ["b62", 40],
+    ["u", 32],
+    ["hex", 32],
+    ["b36", 24],
+    ["lower", 24],
+  ] as const) {
+    const random = Array.from({ length: 300 }, (_, i) => cook(`{${alphabet}:${length}}`, `${i}`).text).filter((text) => randomness(text) >= 0.001);
+    expect(random.length / 300, `${alphabet}, ${length}`).toBeGreaterThan(0.975);
+  }
+  for (const text of [
+    "continuous-integration-server",
+    "getRepositoryDescription",
+    "linuxdistributionpackages",
+    "aaaaaaaaaaaaaaaaaaaaaaaa",
+    "build_configuration_debug_mode",
+  ])
+    expect(randomness(text), text).toBeLessThan(0.001);
+  expect(classes("aB1-")).toBe(4);
+});
+
+const fixtures = process.env["LOGVEIL_FIXTURES"] ?? fileURLToPath(new URL("../../../shared/fixtures", import.meta.url));
+const gitleaks = `${fixtures}/rules/gitleaks.toml.gz`;
+
+test.runIf(existsSync(gitleaks))("imports a gitleaks configuration whole, and says why where not", () => {
+  const text = unpack(readFileSync(gitleaks)).toString();
+  const given = text.split("\n[[rules]]").length - 1;
+  const plain = importGitleaks(text, "gitleaks.toml");
+  expect(plain.rules.length + plain.rejected.length).toBe(given);
+  for (const { reason } of plain.rejected) expect(reason).toMatch(/paths of files only|without an end|no literal of 3 bytes/);
+  const bounded = importGitleaks(text, "gitleaks.toml", 200);
+  expect(bounded.rejected.length).toBeLessThan(10);
+  const engine = createEngine({ rules: { builtin: false, extra: bounded.rules } });
+  expect(engine.redact(`token ${cook("ghp_{b62:36}", "x").text} end`)).toBe("token [REDACTED:github-pat] end");
+});
+
+test("bounds what has no end when told to, keeps entropy and allowlists", () => {
+  const text = `[[rules]]\nid = "My Rule"\nregex = '''key=([a-z0-9]+)'''\nkeywords = ["key="]\nentropy = 3.0\n[[rules.allowlists]]\nstopwords = ["example"]\n`;
+  expect(importGitleaks(text, "x").rejected[0]!.reason).toContain("without an end");
+  const [rule] = importGitleaks(text, "x", 64).rules;
+  expect(rule).toMatchObject({ id: "my-rule", regex: "key=(?P<secret>[a-z0-9]{1,64})", random: { measure: "shannon", min: 3 }, allow: ["(?i)example"] });
+  const engine = createEngine({ rules: { builtin: false, extra: [rule!] } });
+  expect(engine.redact("key=a1b2c3d4e5f6 key=aaaaaaaaaa key=a1b2example3")).toBe("key=[REDACTED:my-rule] key=aaaaaaaaaa key=a1b2example3");
+});
+
+describe.each(ENGINES)("$engine", ({ engine: name }) => {
+  const token = cook("ghp_{b62:36}", "t").text;
+  const pieces = (text: string, size: number): Buffer[] =>
+    Array.from({ length: Math.ceil(text.length / size) }, (_, i) => Buffer.from(text.slice(i * size, (i + 1) * size)));
+  const run = (text: string, size: number, options: object = {}): { output: string; findings: Finding[] } => {
+    const findings: Finding[] = [];
+    const stream = createEngine({ engine: name, onFinding: (finding) => findings.push(finding), ...options }).stream();
+    const output = [...pieces(text, size).flatMap((piece) => stream.push(piece)), ...stream.end()];
+    return { output: Buffer.concat(output).toString(), findings };
+  };
+
+  test("a run is masked to its end, however long", () => {
+    const text = `x ${token}${"a".repeat(9000)} y\n`;
+    for (const size of [text.length, 1000, 7]) expect(run(text, size).output).toBe("x [REDACTED:github-token] y\n");
+  });
+
+  test("findings name rule, confidence, place and fingerprint", () => {
+    const { findings } = run(`a\nb ${token} c\n`, 5);
+    expect(findings).toEqual([
+      {
+        kind: "masked",
+        secret: "github-token",
+        rule: "github-token",
+        confidence: "certain",
+        variant: "plain",
+        fingerprint: expect.stringMatching(/^[A-Z2-7]{8}$/),
+        stream: "stream-1",
+        line: 2,
+        offset: 4,
+        length: 40,
+      },
+    ]);
+    expect(JSON.stringify(findings)).not.toContain(token);
+  });
+
+  test("a known secret counts before a rule", () => {
+    expect(run(`x ${token} y`, 3, { secrets: [{ name: "PAT", value: token }] }).output).toBe("x [REDACTED:PAT] y");
+  });
+
+  test("what a sure rule found is masked in other spellings from there on, and not before", () => {
+    const value = cook("{b62:30}", "v").text;
+    const encoded = Buffer.from(value).toString("base64");
+    const text = `${value}\nAuthorization: Bearer ${value}\n${value} ${encoded}\n`;
+    const wanted = `${value}\nAuthorization: Bearer [REDACTED:authorization-header]\n[REDACTED:authorization-header] [REDACTED:authorization-header]\n`;
+    for (const size of [text.length, 64, 13, 1]) expect(run(text, size).output, `${size}`).toBe(wanted);
+    expect(run(text, 64, { rules: { learn: false } }).output.endsWith(`${value} ${encoded}\n`)).toBe(true);
+  });
+
+  test("what one stream learned, streams of its job know and others do not", () => {
+    const engine = createEngine({ engine: name });
+    const job = engine.scope("job");
+    const [first, same, other] = [job.stream(), job.stream(), engine.stream()];
+    first.push(Buffer.from("::add-mask::open sesame 42\n"));
+    const text = (stream: typeof first): string => Buffer.concat([...stream.push(Buffer.from("say open sesame 42 now\n")), ...stream.end()]).toString();
+    expect(text(same)).toBe("say [REDACTED:github-add-mask] now\n");
+    expect(text(other)).toBe("say open sesame 42 now\n");
+    first.end();
+  });
+
+  test("learns no more than the limit, and says so once", () => {
+    const warnings: string[] = [];
+    const text = Array.from({ length: 12 }, (_, i) => `::add-mask::value number ${i} of many\n`).join("");
+    const { output } = run(text, 40, { limits: { maxLearned: 4 }, onWarning: ({ code }: { code: string }) => warnings.push(code) });
+    expect(output).not.toContain("value number");
+    expect(warnings).toEqual(["LV_LEARNED"]);
+  });
+
+  test("a block without an end stays masked, and one that is none is left", () => {
+    const begin = "-----BEGIN RSA PRIVATE KEY-----\n";
+    const body = cook("{b64:64}", "b").text;
+    for (const size of [1, 50, 4000]) {
+      expect(run(`${begin}${body}\n${body}`, size).output).toBe("[REDACTED:pem-private-key]\n\n");
+      expect(run(`-----BEGIN CERTIFICATE-----\n${body}\n`, size).output).toBe(`-----BEGIN CERTIFICATE-----\n${body}\n`);
+    }
+  });
+
+  test("counts without masking where the policy says so; leaves disabled and unsure rules out", () => {
+    const { output, findings } = run(`x ${token} y`, 4, { rules: { policy: { "github-token": "count" } } });
+    expect([output, findings.map(({ kind }) => kind)]).toEqual([`x ${token} y`, ["counted"]]);
+    expect(run(`x ${token} y`, 4, { rules: { disable: ["github-token"] } }).findings).toEqual([]);
+    expect(run("password: hunter2-x9", 4, { rules: { minConfidence: "high" } }).findings).toEqual([]);
+    expect(() => createEngine({ rules: { disable: ["githubtoken"] } })).toThrow(/no rule githubtoken to disable/);
+  });
+
+  test("silence releases what is undecided, and still masks the rest", () => {
+    const stream = createEngine({ engine: name }).stream();
+    const text = (out: Uint8Array[]): string => Buffer.concat(out).toString();
+    expect(text(stream.push(Buffer.from(`x ${token.slice(0, 10)}`)))).toBe("x ");
+    expect(text(stream.idle())).toBe(token.slice(0, 10));
+    expect(text(stream.push(Buffer.from(`${token.slice(10)} y\n`)))).toBe("[REDACTED:github-token] y\n");
+    stream.end();
+  });
+});
