@@ -1,4 +1,4 @@
-/** The command line: its start, a pipe through it against `cat`, a file against reading it, and what masking costs beyond passing through. */
+/** The command line without rules, but for one start: its start, a pipe through it against `cat`, a file against reading it, and what masking costs beyond passing through. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, openSync, closeSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -37,16 +37,23 @@ export function benchCli(text, values) {
   const start = (args) =>
     Array.from({ length: smoke ? 2 : 10 }, () => {
       const started = performance.now();
-      const { stdout } = spawnSync(process.execPath, [main, "scrub", "--quiet", ...args], { input: `a ${values[0].value} b` });
+      const { stdout } = spawnSync(process.execPath, [main, "scrub", "--quiet", "--no-rules", ...args], { input: `a ${values[0].value} b` });
       check("scrub masks", stdout.toString() === (args.length > 0 ? `a [REDACTED:${values[0].name}] b` : `a ${values[0].value} b`));
       return performance.now() - started;
     });
   record("start of scrub to its end, no secrets", median(start([])), "ms", ["<=", 150]);
   record(`start of scrub to its end, ${values.length} secrets`, median(start(["--secrets", list])), "ms", ["<=", 400]);
 
-  const scrub = quoted([process.execPath, main, "scrub", "--quiet", "--secrets", list]);
-  const through = quoted([process.execPath, main, "scrub", "--quiet"]);
-  const checked = quoted([process.execPath, main, "check", "--quiet", "--secrets", list, file]);
+  const withRules = Array.from({ length: smoke ? 2 : 10 }, () => {
+    const started = performance.now();
+    spawnSync(process.execPath, [main, "scrub", "--quiet"], { input: "a b" });
+    return performance.now() - started;
+  });
+  record("start of scrub to its end, all rules", median(withRules), "ms");
+
+  const scrub = quoted([process.execPath, main, "scrub", "--quiet", "--no-rules", "--secrets", list]);
+  const through = quoted([process.execPath, main, "scrub", "--quiet", "--no-rules"]);
+  const checked = quoted([process.execPath, main, "check", "--quiet", "--no-rules", "--secrets", list, file]);
   const quotedFile = quoted([file]);
   const pipe = (command) => seconds(`cat ${quotedFile} | ${command} | cat > /dev/null`);
   const ratios = { pipe: [], check: [], cpu: [] };

@@ -5,6 +5,7 @@ import { corpora, secrets } from "./corpora.mjs";
 import { check, finish, median, quantile, record, smoke } from "./lib.mjs";
 import { benchMatcher } from "./matcher.mjs";
 import { rivals } from "./rivals.mjs";
+import { benchRules } from "./rules.mjs";
 
 const SIZE = smoke ? 1 << 20 : 32 << 20;
 const RIVAL_SIZE = smoke ? 1 << 16 : 1 << 20;
@@ -47,7 +48,7 @@ const bars = {
 
 for (const engine of engines) {
   const started = performance.now();
-  const built = createEngine({ engine, secrets: common });
+  const built = createEngine({ engine, rules: false, secrets: common });
   record(`${engine}: build ${common.length} secrets x all variants`, performance.now() - started, "ms", ["<=", 1000]);
   const { needles, needleBytes, memoryBytes } = built.stats();
   record(`${engine}: memory per needle beyond its bytes (${needles} needles)`, (memoryBytes - needleBytes) / needles, "B");
@@ -76,7 +77,7 @@ for (const engine of engines) {
   built.close();
 
   for (const { name, text, own, masked } of texts) {
-    const measured = createEngine({ engine, secrets: [...common, ...own] });
+    const measured = createEngine({ engine, rules: false, secrets: [...common, ...own] });
     const runs = Array.from({ length: ROUNDS }, () => pass(measured, text));
     const speed = median(runs.map((run) => run.speed));
     // A cut secret at the end of the text is a fragment: one finding at most where nothing is planted.
@@ -91,7 +92,7 @@ for (const engine of engines) {
 // Rivals: raw values only, no variants, no streaming, no escapes; the same planted text for all.
 const planted = Buffer.from(texts[0].text.subarray(0, RIVAL_SIZE));
 for (let i = 0; i < 20; i++) planted.write(common[i].value, Math.floor(((i + 0.5) * RIVAL_SIZE) / 20));
-const own = createEngine({ engine: engines[0], secrets: common });
+const own = createEngine({ engine: engines[0], rules: false, secrets: common });
 const ours = Array.from({ length: ROUNDS }, () => pass(own, planted));
 check(
   "all planted secrets found",
@@ -113,6 +114,7 @@ for (const { name, prepare } of await rivals()) {
 
 if (engines.includes("native")) {
   benchMatcher(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), ROUNDS);
+  benchRules(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), common);
   benchCli(texts[0].text, common);
 }
 finish(texts.map(({ text }) => text));
