@@ -86,7 +86,7 @@ function hintTable(literals: readonly { readonly literal: string; readonly follo
   const sets: ByteSet[] = [];
   const hints = new Uint8Array(literals.length * 3);
   literals.forEach(({ literal, follow: { set, count } }, anchor) => {
-    const key = set.join("");
+    const key = Buffer.from(set.buffer, set.byteOffset, set.length).toString("latin1");
     let number = numbers.get(key);
     if (number === undefined && sets.length < 255) {
       numbers.set(key, (number = sets.length));
@@ -100,25 +100,22 @@ function hintTable(literals: readonly { readonly literal: string; readonly follo
 
 /** Where the two neighbouring 4-byte windows begin that text is least likely to hold; 0 for an anchor that is too short. */
 function rarestWindows(literal: string): number {
+  const pairs = Array.from({ length: literal.length - 1 }, (_, at) => commonness(literal.charCodeAt(at), literal.charCodeAt(at + 1)));
   let best = 0;
   let least = Infinity;
   for (let at = 0; at + 5 <= literal.length; at++) {
-    const score = Math.max(commonness(literal.slice(at, at + 4)), commonness(literal.slice(at + 1, at + 5)));
+    const middle = pairs[at + 1]! + pairs[at + 2]!;
+    const score = middle + Math.max(pairs[at]!, pairs[at + 3]!);
     if (score < least) [best, least] = [at, score];
   }
   return best;
 }
 
-/** How common a few characters are in logs, by their pairs: letters as in text, others less so, one and the same again and again most of all. */
-function commonness(text: string): number {
-  if (new Set(text).size === 1) return 1000;
-  const lower = text.toLowerCase();
-  let score = 0;
-  for (let i = 1; i < lower.length; i++) {
-    const [a, b] = [lower.charCodeAt(i - 1) - 0x61, lower.charCodeAt(i) - 0x61];
-    score += a >= 0 && a < 26 && b >= 0 && b < 26 ? BIGRAMS[a * 26 + b]! : -10;
-  }
-  return score;
+/** How common two characters are in logs: letters as in text, others less so, one and the same most of all. */
+function commonness(first: number, second: number): number {
+  if (first === second) return 100;
+  const [a, b] = [(first | 0x20) - 0x61, (second | 0x20) - 0x61];
+  return a >= 0 && a < 26 && b >= 0 && b < 26 ? BIGRAMS[a * 26 + b]! : -10;
 }
 
 /** Whether a rule finds nothing at an anchor inside a word. */
