@@ -207,7 +207,16 @@ function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min:
   const count = Math.min(FOLLOW_BYTES, lengths(node).min - behind);
   if (place.min !== place.max || count <= 0) return NO_FOLLOW;
   const first = Math.min(...anchors.map(({ literal }) => literal.length)) + place.min;
-  return { set: union(...placesOf(node, behind + count).slice(first)), count };
+  // One byte of a few, or many of many: what a log is less likely to hold by chance.
+  const places = placesOf(node, behind + count);
+  let best = NO_FOLLOW;
+  let most = 0;
+  for (let length = 1; length <= count; length++) {
+    const set = union(...places.slice(first, behind + length));
+    const surprise = length * Math.log(256 / size(set));
+    if (surprise > most) [best, most] = [{ set, count: length }, surprise];
+  }
+  return best;
 }
 
 function checkSyntax(regex: string, field: string): Node {

@@ -157,8 +157,8 @@ const PUBLIC = [
 ];
 
 function isHarmlessName(name: string): boolean {
-  const parts = name.split(/[._-]/);
-  return HARMLESS_END.has(parts.at(-1)!) || PUBLIC.some((word) => name.includes(word));
+  const last = 1 + Math.max(name.lastIndexOf("."), name.lastIndexOf("_"), name.lastIndexOf("-"));
+  return HARMLESS_END.has(last === 0 ? name : name.slice(last)) || PUBLIC.some((word) => name.includes(word));
 }
 
 /** The tests that every kind shares; `from` is where the match starts, `[start, end)` its secret. */
