@@ -48,6 +48,8 @@ export interface LineRule extends RuleBase {
   readonly pattern: () => Pattern;
   /** Most and fewest bytes of a match before the anchor. */
   readonly before: { readonly min: number; readonly max: number };
+  /** Bytes that a match may begin with. */
+  readonly first: ByteSet;
   /** Bytes that may stand from the start of the secret on: what is kept back before an anchor has them all. */
   readonly held: ByteSet;
   /** Most bytes of a match from the anchor on. */
@@ -162,7 +164,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
-export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "held">;
+export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "first" | "held">;
 
 function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
@@ -197,6 +199,7 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
     before,
     after: max - before.min,
     bytes: bytesOf(node),
+    first: placesOf(node, 1)[0]!,
     held: found.isNested ? bytesOf(node) : union(bytesOf(found.group), bytesOf(found.behind)),
   };
 }

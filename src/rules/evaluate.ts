@@ -34,7 +34,7 @@ export function evaluate(rule: Rule, text: StreamText, at: number, length: numbe
     case "run":
       return evaluateRun(rule, text, at, length, near);
     case "line":
-      return evaluateLine(rule, text, at, near);
+      return evaluateLine(rule, text, at, length, near);
     case "assign":
       return evaluateAssign(rule, text, at, length, near);
     default:
@@ -54,7 +54,14 @@ function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number
   return accept(rule, text, at, at, end, near);
 }
 
-function evaluateLine(rule: LineRule, text: StreamText, at: number, near?: Near): Match | "more" | undefined {
+function evaluateLine(rule: LineRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+  // Asked again though the matcher did: there the rules of one anchor share what must follow.
+  const { set, count } = rule.follow;
+  for (let offset = at + length; offset < at + length + count; offset++) {
+    const byte = text.at(offset);
+    if (byte < 0) break;
+    if (set[byte] === 0) return near?.("its expression does not match");
+  }
   // A match holds no byte that the rule's expression cannot consume: it ends there at the latest.
   const limit = at + rule.after;
   let until = at;
@@ -77,6 +84,7 @@ function search(rule: LineRule, text: StreamText, at: number, until: number): { 
   const pattern = rule.pattern();
   let from = Math.max(text.start, at - max);
   if (min === max && from > at - max) return undefined;
+  if (min < max && !beginsIn(rule, text, from, at - min)) return undefined;
   for (;;) {
     const match = pattern.exec(text.latin1(from, until));
     if (match === null || from + match.index > at) return undefined;
@@ -84,6 +92,12 @@ function search(rule: LineRule, text: StreamText, at: number, until: number): { 
     if (from + match.index + match[0].length > at) return { from: from + match.index, start: from + start, end: from + end };
     from += match.index + 1;
   }
+}
+
+/** Whether a match may begin in `[from, to]`. */
+function beginsIn(rule: LineRule, text: StreamText, from: number, to: number): boolean {
+  for (let at = from; at <= to; at++) if (rule.first[text.at(at)] === 1) return true;
+  return false;
 }
 
 function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {

@@ -8,9 +8,10 @@ type Bits = string;
 
 export interface StoredRule {
   readonly source: RuleSource;
-  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "held" | "follow"> & {
+  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "first" | "held" | "follow"> & {
     readonly alphabet: Bits;
     readonly bytes: Bits;
+    readonly first: Bits;
     readonly held: Bits;
     readonly follow: { readonly set: Bits; readonly count: number };
   };
@@ -20,7 +21,7 @@ export function storeRule(rule: Rule): StoredRule {
   const { examples: _, negatives: __, ...rest } = rule.source;
   const source: RuleSource = { ...rest, examples: [] };
   if (rule.kind !== "line") return { source };
-  const { alphabet, bytes, held, follow, ahead, before, after } = rule;
+  const { alphabet, bytes, first, held, follow, ahead, before, after } = rule;
   return {
     source,
     facts: {
@@ -29,6 +30,7 @@ export function storeRule(rule: Rule): StoredRule {
       after,
       alphabet: toBits(alphabet),
       bytes: toBits(bytes),
+      first: toBits(first),
       held: toBits(held),
 
       follow: { set: toBits(follow.set), count: follow.count },
@@ -42,6 +44,7 @@ export function restoreRule({ source, facts }: StoredRule): Rule {
     ...facts,
     alphabet: fromBits(facts.alphabet),
     bytes: fromBits(facts.bytes),
+    first: fromBits(facts.first),
     held: fromBits(facts.held),
 
     follow: { set: fromBits(facts.follow.set), count: facts.follow.count },
