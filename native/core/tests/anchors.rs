@@ -1,0 +1,97 @@
+//! Anchors against a naive search: every loop, every chunking, table sizes from none to thousands.
+
+use logveil_core::{AnchorSet, AnchorStream, Simd};
+use std::sync::Arc;
+
+/// A small generator, so that a failure can be repeated: xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+
+    fn text(&mut self, alphabet: &[u8], length: usize) -> Vec<u8> {
+        (0..length).map(|_| alphabet[self.below(alphabet.len())]).collect()
+    }
+}
+
+const FOLD: u8 = 1;
+
+fn build(anchors: &[(Vec<u8>, u8)], random: &mut Random) -> Arc<AnchorSet> {
+    let mut offsets = vec![0];
+    let mut hints = Vec::new();
+    for (literal, _) in anchors {
+        offsets.push(offsets.last().unwrap() + literal.len() as u32);
+        let windows = literal.len().saturating_sub(4).max(1);
+        hints.extend([0, 0, random.below(windows) as u8]);
+    }
+    let bytes: Vec<u8> = anchors.iter().flat_map(|(literal, _)| literal.clone()).collect();
+    let flags: Vec<u8> = anchors.iter().map(|&(_, flags)| flags).collect();
+    Arc::new(AnchorSet::new(&bytes, &offsets, &flags, &hints, &[]).expect("a table"))
+}
+
+fn naive(anchors: &[(Vec<u8>, u8)], text: &[u8]) -> Vec<(usize, u32)> {
+    let mut hits = Vec::new();
+    for at in 0..text.len() {
+        for (anchor, (literal, flags)) in anchors.iter().enumerate() {
+            let Some(here) = text.get(at..at + literal.len()) else { continue };
+            if if flags & FOLD != 0 { here.eq_ignore_ascii_case(literal) } else { here == literal.as_slice() } {
+                hits.push((at, anchor as u32));
+            }
+        }
+    }
+    hits
+}
+
+#[test]
+fn finds_what_a_naive_search_finds() {
+    let mut random = Random(7);
+    for round in 0..300 {
+        let alphabet: &[u8] = [b"abAB_".as_slice(), b"abcdefghij-_0123456789XYZ", b"\x00\x7f\x80\xffab"][round % 3];
+        let count = [0, 1, 3, 40, 2000][round % 5];
+        let anchors: Vec<(Vec<u8>, u8)> = (0..count)
+            .map(|_| {
+                let flags = random.below(2) as u8;
+                let length = 3 + random.below(if round % 2 == 0 { 6 } else { 30 });
+                let literal = random.text(alphabet, length);
+                (if flags & FOLD != 0 { literal.to_ascii_lowercase() } else { literal }, flags)
+            })
+            .collect();
+        let mut text = random.text(alphabet, 600);
+        for (literal, _) in anchors.iter().take(20) {
+            text.extend_from_slice(literal);
+            let extra = random.below(70);
+            text.extend(random.text(alphabet, extra));
+        }
+        let wanted = naive(&anchors, &text);
+        let set = build(&anchors, &mut random);
+        for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+            for size in [text.len().max(1), 1, 5, 63, 64, 65, 200] {
+                let mut stream = AnchorStream::new(set.clone(), simd);
+                let mut found = Vec::new();
+                let mut total = 0;
+                for chunk in text.chunks(size) {
+                    total += chunk.len();
+                    stream.scan(chunk);
+                    found.extend(stream.hits().iter().map(|&(anchor, back)| (total - back as usize, anchor)));
+                }
+                found.sort_unstable();
+                assert_eq!(found, wanted, "round {round}, {simd:?}, chunks of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_what_is_no_table() {
+    assert!(AnchorSet::new(b"ab", &[0, 2], &[0], &[0, 0, 0], &[]).is_none());
+    assert!(AnchorSet::new(b"abc", &[0, 3], &[8], &[0, 0, 0], &[]).is_none());
+    assert!(AnchorSet::new(b"abc", &[0, 4], &[0], &[0, 0, 0], &[]).is_none());
+    assert!(AnchorSet::new(b"abc", &[0, 3], &[0], &[0, 1, 0], &[]).is_none());
+    assert!(AnchorSet::new(b"abcde", &[0, 5], &[0], &[0, 0, 1], &[]).is_none());
+    assert!(AnchorSet::new(b"abc", &[0, 3], &[0], &[0, 0, 0], &[]).is_some());
+}
