@@ -94,7 +94,7 @@ function ownExamples() {
               `${name}, ${context}: ${id} example ${examples.indexOf(recipe) + 1}: ${leaked} bytes leaked, ${over} too many; masked by ${[...new Set(found.map(({ secret }) => secret))].join(", ") || "nothing"}`,
             );
           const whole = JSON.stringify(found);
-          const step = Math.max(1, Math.floor(text.length / 64));
+          const step = Math.max(1, Math.floor(text.length / 12));
           for (let cut = 1; cut < text.length; cut += step) {
             sum.cuts++;
             if (JSON.stringify(masked(engine, [text.slice(0, cut), text.slice(cut)])) !== whole) {

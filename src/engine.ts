@@ -11,7 +11,7 @@ import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, ty
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";
 import { detect } from "./rules/detector.js";
-import type { RulePack } from "./rules/pack.js";
+import { anchorsOf, type RulePack } from "./rules/pack.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
 import { type Group, type RegistryContext, type SecretMeta, SecretStore, type SharedGroup } from "./secrets/registry.js";
 import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
@@ -142,7 +142,7 @@ class EngineCore implements Engine, StreamHost {
     };
     if (options.rules !== false) {
       const pack = packOf(options.rules ?? {});
-      this.rules = { pack, anchors: this.factory.anchors(pack.table), learn: options.rules?.learn !== false };
+      this.rules = { pack, anchors: anchorsOf(this.factory, pack), learn: options.rules?.learn !== false };
     }
     if ((options.engine ?? "auto") === "auto" && this.engine === "portable" && !process.env["LOGVEIL_ENGINE"] && nativeMissing() && !warnedPortable) {
       warnedPortable = true;

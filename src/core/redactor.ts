@@ -264,10 +264,11 @@ export class Redactor {
       }
       const active = this.context.activeFrom?.(set, needle) ?? 0;
       if (end <= active) continue;
+      // One that began before it was learned is told of as a fragment: what taught it comes first.
       const start = Math.max(matchStart, active);
       const ownEnd = kind === ROW.LANE ? this.total - rows[i + 5]! : end;
       const causeEnd = kind === ROW.RAW || kind === ROW.TOKEN ? matchStart + this.context.needleBytes(set, needle) : ownEnd;
-      const cause: Cause = { set, needle, start: matchStart, end: causeEnd, fragment: kind === ROW.FRAGMENT };
+      const cause: Cause = { set, needle, start: matchStart, end: causeEnd, fragment: kind === ROW.FRAGMENT || matchStart < active };
       if (kind === ROW.TOKEN) this.candidates.push({ cause, sides: rows[i + 5]! });
       else this.mask(start, end, cause, kind === ROW.RAW || (kind === ROW.FRAGMENT && rows[i + 5] === 1));
     }

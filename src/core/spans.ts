@@ -9,7 +9,7 @@ export interface RuleNote {
 /** `set` of a cause that is a rule; its `needle` is the rule's number. */
 export const RULES = 0xffff_ffff;
 
-/** Why a span is masked. The better of two causes is a known secret before a rule, then the one with the earlier start, then the longer match, then the lower rank. */
+/** Why a span is masked. The better of two causes is a known secret before a rule, then the one with the earlier start, then the longer match, then the surer rule, then the lower rank. */
 export interface Cause {
   readonly set: number;
   readonly needle: number;
@@ -27,13 +27,20 @@ export interface Span {
 }
 
 export function betterCause(a: Cause, b: Cause): Cause {
-  if ((a.set === RULES) !== (b.set === RULES)) return a.set === RULES ? b : a;
+  if ((a.set === RULES) !== (b.set === RULES)) {
+    if (a.fragment !== b.fragment) return a.fragment ? b : a;
+    return a.set === RULES ? b : a;
+  }
   if (a.start !== b.start) return a.start < b.start ? a : b;
   if (a.fragment !== b.fragment) return a.fragment ? b : a;
   if (a.end !== b.end) return a.end > b.end ? a : b;
+  if (a.note !== undefined && b.note !== undefined && a.note.confidence !== b.note.confidence) return sureness(a.note) > sureness(b.note) ? a : b;
   if (a.set !== b.set) return a.set < b.set ? a : b;
   return a.needle <= b.needle ? a : b;
 }
+
+const SURENESS = ["low", "medium", "high", "certain"];
+const sureness = ({ confidence }: RuleNote): number => SURENESS.indexOf(confidence);
 
 export class SpanList {
   private spans: Span[] = [];

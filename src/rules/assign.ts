@@ -4,7 +4,7 @@
  */
 import { SHAPE } from "../core/anchors.js";
 import { byteSet, complement } from "./bytes.js";
-import { skipSequence } from "./boundary.js";
+import { LONGEST_SEQUENCE, skipSequence } from "./boundary.js";
 import type { StreamText } from "./text.js";
 
 /** Longest value that is read; a longer one is masked as far as it goes on. */
@@ -42,7 +42,7 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   at = operator;
   const quote = readOpeners(text, at);
   at = quote.at;
-  if (text.at(at) < 0) return text.ended ? undefined : "more";
+  if (text.at(at) < 0 || isCutSequence(text, at)) return text.ended ? undefined : "more";
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
   const begin = at;
   while (at < begin + MAX_VALUE_BYTES && isIn(set, text.at(at)) && !endsEncoded(text, at)) at++;
@@ -73,11 +73,21 @@ function readOperator(text: StreamText, at: number, tagged: boolean): number | "
   }
   if (byte === 0x3e) return tagged ? next + 1 : undefined;
   // `"name", "value"`: the arguments of a call.
-  if (byte === 0x2c) return isQuote(text.at(next - 1)) && opensQuoted(text, next + 1) ? next + 1 : undefined;
+  if (byte === 0x2c) {
+    if (!isQuote(text.at(next - 1))) return undefined;
+    const opens = opensQuoted(text, next + 1);
+    return opens === true ? next + 1 : opens;
+  }
   // `key="name" value="…"`
-  if (byte === 0x76 && next > at && text.latin1(next, next + 6) === "value=") return next + 6;
-  if (byte === 0x21 && text.at(next + 1) === 0x3d) next++;
-  else if (byte !== 0x3d && byte !== 0x3a) return undefined;
+  if (byte === 0x76 && next > at) {
+    const word = text.latin1(next, next + VALUE.length);
+    if (word !== VALUE) return !text.ended && VALUE.startsWith(word) ? "more" : undefined;
+    return next + VALUE.length;
+  }
+  if (byte === 0x21) {
+    if (text.at(next + 1) < 0 && !text.ended) return "more";
+    if (text.at(++next) !== 0x3d) return undefined;
+  } else if (byte !== 0x3d && byte !== 0x3a) return undefined;
   next++;
   // `:=`, `==`, `=>`, `::`
   const second = text.at(next);
@@ -87,11 +97,19 @@ function readOperator(text: StreamText, at: number, tagged: boolean): number | "
 
 const isQuote = (byte: number): boolean => byte === 0x22 || byte === 0x27;
 
-function opensQuoted(text: StreamText, from: number): boolean {
+/** Whether a quote opens behind a few blanks; undefined if not. */
+function opensQuoted(text: StreamText, from: number): true | "more" | undefined {
   let at = from;
   while (at < from + 4 && isIn(BLANK, text.at(at))) at++;
-  return isQuote(text.at(at));
+  if (text.at(at) < 0 && !text.ended) return "more";
+  return isQuote(text.at(at)) ? true : undefined;
 }
+
+/** Name of the attribute that holds a value: `key="name" value="…"`. */
+const VALUE = "value=";
+
+/** A control sequence begins at `at` whose end may be yet to come. */
+const isCutSequence = (text: StreamText, at: number): boolean => !text.ended && text.at(at) === 0x1b && text.total - at < LONGEST_SEQUENCE;
 
 /** What stands between the operator and the value. */
 function readOpeners(text: StreamText, from: number): { at: number; quote: number } {

@@ -10,7 +10,7 @@ const WORD = byteSet("0-9A-Za-z_");
 const ESC = 0x1b;
 
 /** Bytes that an escape or a control sequence may have: those before it need not be looked at. */
-const LONGEST_SEQUENCE = 40;
+export const LONGEST_SEQUENCE = 40;
 
 /** Ends of a text behind which a token may begin: escapes, and control sequences, real or spelled out (`\x1b[0m`, `\u001b[0m`, `\033[0m`, `^[[0m`, `\e[0m`). */
 const OPENERS = lazyPattern(

@@ -1,5 +1,6 @@
 /** Rules as an engine uses them: compiled, with their anchors laid out for the matcher. Immutable. */
-import { ANCHOR, type AnchorTable } from "../core/anchors.js";
+import { ANCHOR, type AnchorSet, type AnchorTable } from "../core/anchors.js";
+import type { MatcherFactory } from "../core/matcher.js";
 import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, union } from "./bytes.js";
 import { type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
@@ -98,14 +99,22 @@ function hintTable(literals: readonly { readonly literal: string; readonly follo
   return { hints, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])) };
 }
 
+/** Words that logs are full of: windows out of them tell nothing. */
+const LOG_WORDS =
+  "package packages testing tests building builds modules compile compiling installing installed executing execute production product development staging default version versions " +
+  "session sessions options option configure configuration source sources script scripts passed password error errors warning information info true false https customer custom " +
+  "encrypted decrypt crypto external internal enable disable container containers trailing training interface internet account counter code resource release create created require " +
+  "download downloading upload uploaded process processing project directory repository environment variables platform service server";
+
 /** Where the two neighbouring 4-byte windows begin that text is least likely to hold; 0 for an anchor that is too short. */
 function rarestWindows(literal: string): number {
   const pairs = Array.from({ length: literal.length - 1 }, (_, at) => commonness(literal.charCodeAt(at), literal.charCodeAt(at + 1)));
+  const lower = literal.toLowerCase();
   let best = 0;
   let least = Infinity;
   for (let at = 0; at + 5 <= literal.length; at++) {
-    const middle = pairs[at + 1]! + pairs[at + 2]!;
-    const score = middle + Math.max(pairs[at]!, pairs[at + 3]!);
+    const words = Number(LOG_WORDS.includes(lower.slice(at, at + 4))) + Number(LOG_WORDS.includes(lower.slice(at + 1, at + 5)));
+    const score = pairs[at + 1]! + pairs[at + 2]! + Math.max(pairs[at]!, pairs[at + 3]!) + 1000 * words;
     if (score < least) [best, least] = [at, score];
   }
   return best;
@@ -145,4 +154,14 @@ function prefixesOf(rules: readonly Rule[]): RulePack["prefixes"] {
     }
   }
   return { exact, folded, firsts, lasts };
+}
+
+/** Anchors by engine and pack: most engines of a process have the same. */
+const anchorSets = { native: new WeakMap<RulePack, AnchorSet>(), portable: new WeakMap<RulePack, AnchorSet>() };
+
+export function anchorsOf(factory: MatcherFactory, pack: RulePack): AnchorSet {
+  const sets = anchorSets[factory.engine];
+  let set = sets.get(pack);
+  if (set === undefined) sets.set(pack, (set = factory.anchors(pack.table)));
+  return set;
 }
