@@ -1,6 +1,6 @@
 /**
  * Blocks: PEM and PGP keys and their kin, from a begin to an end literal, over lines that may each have a prefix (a timestamp, a build step), or on one line with
- * `\n` spelled out. What is masked: begin and end literal, and on each line between them the last word, if the block's alphabet has all of it. A block without
+ * `\n` spelled out. What is masked: begin and end literal, and on each line between them the last word and every long one, if the block's alphabet has all of it. A block without
  * an end is masked until it grows too long or its lines stop looking like a block.
  */
 import type { BlockRule } from "./compile.js";
@@ -12,6 +12,8 @@ export const MAX_BLOCK_BYTES = 1 << 20;
 const MAX_LINE_BYTES = 4096;
 /** Lines without anything of a block after which it is over. */
 const MAX_STRAY_LINES = 40;
+/** Words from which on more than the last of a line belongs to the block: quoted lines of source code. */
+const LONG_WORD_BYTES = 16;
 /** Bytes of a begin literal. */
 const MAX_BEGIN_BYTES = 128;
 const LF = 0x0a;
@@ -64,13 +66,21 @@ export class OpenBlock {
     }
     let last = line.length;
     while (last > 0 && (line[last - 1] === "\r" || line[last - 1] === " " || line[last - 1] === "\t")) last--;
-    const first = this.wordStart(line, last);
-    if (first >= last || isHeader(line)) this.stray++;
-    else {
-      this.stray = 0;
-      mask(this.spanStart(from, first), from + last);
-    }
+    if (isHeader(line) || !this.maskWords(line, last, from, mask)) this.stray++;
+    else this.stray = 0;
     return undefined;
+  }
+
+  /** Masks the words of the block's alphabet that are long, and the last one. False if there is none. */
+  private maskWords(line: string, last: number, from: number, mask: (start: number, end: number) => void): boolean {
+    let any = false;
+    for (let end = last, first = last; end > 0; end = first - 1) {
+      first = this.wordStart(line, end);
+      if (first === end || (end < last && end - first < LONG_WORD_BYTES)) continue;
+      mask(this.spanStart(from, first), from + end);
+      any = true;
+    }
+    return any;
   }
 
   /** Where the mask of a line begins: with no prefix it goes on from the line before. */

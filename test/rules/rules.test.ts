@@ -206,6 +206,16 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     }
   });
 
+  test("a block in source code, quoted and joined, gives none of its lines away", () => {
+    const lines = Array.from({ length: 4 }, (_, i) => cook("{b62:64}", `line ${i}`).text);
+    const text = ['"-----BEGIN RSA PRIVATE KEY-----\\n" +', ...lines.map((body) => `"${body}\\n" +`), '"-----END RSA PRIVATE KEY-----\\n";', ""].join("\n");
+    for (const size of [1, 50, 4000]) {
+      const { output } = run(text, size);
+      for (const body of lines) expect(output).not.toContain(body.slice(0, 8));
+      expect(output.split("\n").length).toBe(text.split("\n").length);
+    }
+  });
+
   test("counts without masking where the policy says so; leaves disabled and unsure rules out", () => {
     const { output, findings } = run(`x ${token} y`, 4, { rules: { policy: { "github-token": "count" } } });
     expect([output, findings.map(({ kind }) => kind)]).toEqual([`x ${token} y`, ["counted"]]);
