@@ -221,6 +221,12 @@ function bestLiterals(parts: readonly Node[]): string[] {
   return best;
 }
 
+/** A byte that every match of a node holds, or -1. */
+export function requiredByte(node: Node): number {
+  for (const part of node.kind === "concat" ? node.parts : [node]) if (part.kind === "set" && size(part.set) === 1) return part.set.indexOf(1);
+  return -1;
+}
+
 /** For each of the first `most` places of a match the bytes that may stand there. */
 export function placesOf(node: Node, most: number): ByteSet[] {
   const places = Array.from({ length: most }, () => new Uint8Array(256));

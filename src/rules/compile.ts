@@ -2,7 +2,7 @@
 import { ANCHOR } from "../core/anchors.js";
 import { alphabet, type ByteSet, complement, EMPTY, size, union } from "./bytes.js";
 import { type Pattern, lazyPattern } from "./re2.js";
-import { anchorPlace, bytesOf, findGroup, lastRepeat, lengths, placesOf } from "./analysis.js";
+import { anchorPlace, bytesOf, findGroup, lastRepeat, lengths, placesOf, requiredByte } from "./analysis.js";
 import { type Node, parseRegex, RegexError } from "./regex.js";
 import type { RuleSource } from "./schema.js";
 
@@ -48,6 +48,8 @@ export interface LineRule extends RuleBase {
   readonly pattern: () => Pattern;
   /** Most and fewest bytes of a match before the anchor. */
   readonly before: { readonly min: number; readonly max: number };
+  /** A byte that must follow the secret somewhere; -1: none. */
+  readonly needs: number;
   /** Bytes that a match may begin with. */
   readonly first: ByteSet;
   /** Bytes that may stand from the start of the secret on: what is kept back before an anchor has them all. */
@@ -164,7 +166,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
-export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "first" | "held">;
+export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "first" | "held">;
 
 function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
@@ -199,6 +201,7 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
     before,
     after: max - before.min,
     bytes: bytesOf(node),
+    needs: found.isNested ? -1 : requiredByte(found.behind),
     first: placesOf(node, 1)[0]!,
     held: found.isNested ? bytesOf(node) : union(bytesOf(found.group), bytesOf(found.behind)),
   };

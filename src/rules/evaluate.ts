@@ -67,6 +67,7 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   let until = at;
   while (until < limit && text.at(until) >= 0 && rule.bytes[text.at(until)] === 1) until++;
   if (text.at(until) < 0 && !text.ended) return "more";
+  if (rule.needs >= 0 && !holds(text, rule.needs, at - rule.before.max, until)) return near?.("its expression does not match");
   const found = search(rule, text, at, until + 1);
   if (found === undefined) return near?.("its expression does not match");
   const { from, start, end } = found;
@@ -76,6 +77,11 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
     if (!tokenMayEnd(text, end)) return near?.("it goes on in a word");
   }
   return accept(rule, text, from, start, end, near);
+}
+
+function holds(text: StreamText, byte: number, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (text.at(at) === byte) return true;
+  return false;
 }
 
 /** The match that holds the anchor at `at`: where it starts, and its secret. */

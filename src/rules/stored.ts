@@ -21,10 +21,11 @@ export function storeRule(rule: Rule): StoredRule {
   const { examples: _, negatives: __, ...rest } = rule.source;
   const source: RuleSource = { ...rest, examples: [] };
   if (rule.kind !== "line") return { source };
-  const { alphabet, bytes, first, held, follow, ahead, before, after } = rule;
+  const { alphabet, bytes, needs, first, held, follow, ahead, before, after } = rule;
   return {
     source,
     facts: {
+      needs,
       ahead,
       before,
       after,
