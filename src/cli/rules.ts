@@ -60,7 +60,9 @@ function show(all: readonly RuleSource[], ids: readonly string[]): number {
   for (const id of ids) {
     const rule = all.find((each) => each.id === id);
     if (rule === undefined) throw new LogveilError("LV_USAGE", `rules show: there is no rule ${id}; logveil rules list names them`);
-    print(stringify({ rules: [rule] }));
+    // Those of the built-in rules stand in patterns/ only.
+    const { examples, ...rest } = rule;
+    print(stringify({ rules: [examples.length === 0 ? rest : rule] }));
   }
   return EXIT.OK;
 }
