@@ -49,7 +49,7 @@ export const ruleSchema = z.strictObject({
   begin: text.optional().describe("Block: the literal or RE2 that it begins with"),
   line: text.optional().describe("Block: alphabet of its lines"),
   end: text.optional().describe("Block: the literal that it ends with"),
-  decode: z.boolean().optional().describe("Whether its anchors are looked for in base64 and hex too; default: certain and high"),
+  decode: z.boolean().optional().describe("Whether it may be tried on decoded text; read, not used yet"),
   learn: z.boolean().optional().describe("Whether what it finds becomes a known secret; default: certain and high"),
   policy: z.enum(["mask", "mask+count", "count"]).optional(),
   examples: z.array(text).describe("Recipes of text; what must be masked stands in ⟦ ⟧, or is all of it"),
