@@ -254,6 +254,3 @@ export const STOPS = union(complement(EMPTY).map((_, byte) => (byte < 0x20 || by
 
 /** Whether an alphabet runs on over `byte`. */
 export const runsOn = (rule: RuleBase, byte: number): boolean => byte >= 0 && rule.alphabet[byte] === 1 && STOPS[byte] === 0;
-
-/** Whether a rule's mask can run on at all. */
-export const hasRun = (rule: RuleBase): boolean => size(rule.alphabet) > 0;
