@@ -157,7 +157,10 @@ export class LiveStream implements RedactorStream {
     const place = { stream: this.name, line, offset, length };
     if (note !== undefined) {
       const rule = this.engine.ruleId(needle);
-      this.engine.report({ kind, secret: rule, rule, variant: "plain", ...note, ...place }, this.options.onFinding);
+      this.engine.report(
+        { kind, secret: rule, rule, variant: "plain", confidence: note.confidence, fingerprint: note.fingerprint, ...place },
+        this.options.onFinding,
+      );
       return;
     }
     const group = this.groups[set]!;

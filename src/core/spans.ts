@@ -3,6 +3,7 @@
 /** What a rule knows of a secret that it found. */
 export interface RuleNote {
   readonly confidence: string;
+  /** Computed when it is asked for: of many findings one gives a mask its name. */
   readonly fingerprint: string;
 }
 
@@ -42,58 +43,90 @@ export function betterCause(a: Cause, b: Cause): Cause {
 const SURENESS = ["low", "medium", "high", "certain"];
 const sureness = ({ confidence }: RuleNote): number => SURENESS.indexOf(confidence);
 
-export class SpanList {
-  private spans: Span[] = [];
+interface Range {
+  start: number;
+  end: number;
+}
+
+/** Disjoint ranges in order. Those added behind the last are cheap; others wait until the list is read, and are sorted in then, all at once. */
+abstract class RangeList<T extends Range> {
+  protected ranges: T[] = [];
+  private late: T[] = [];
+
+  /** Adds a range, merging what it overlaps or touches. The list owns it from now on. */
+  protected insert(added: T): void {
+    const last = this.ranges.at(-1);
+    if (this.late.length > 0 || (last !== undefined && added.start < last.start)) this.late.push(added);
+    else if (last !== undefined && added.start <= last.end) this.unite(last, added);
+    else this.ranges.push(added);
+  }
+
+  /** Makes `into` cover `other` too, which begins no sooner. */
+  protected unite(into: T, other: T): void {
+    into.end = Math.max(into.end, other.end);
+  }
+
+  /** Brings the list in order, if it is not. */
+  protected settle(): void {
+    if (this.late.length === 0) return;
+    const all = [...this.live(), ...this.late].sort((a, b) => a.start - b.start);
+    this.clear();
+    for (const each of all) this.insert(each);
+  }
+
+  protected live(): readonly T[] {
+    return this.ranges;
+  }
+
+  clear(): void {
+    this.ranges = [];
+    this.late = [];
+  }
+}
+
+export class SpanList extends RangeList<Span> {
+  /** Those before it have been taken off: many spans of one chunk leave one by one. */
+  private head = 0;
 
   get first(): Span | undefined {
-    return this.spans[0];
+    this.settle();
+    return this.ranges[this.head];
   }
 
   /** Adds `[start, end)`, merging what it overlaps or touches. */
   add(start: number, end: number, cause: Cause): void {
-    const { spans } = this;
-    let at = spans.length;
-    while (at > 0 && spans[at - 1]!.end >= start) at--;
-    const added: Span = { start, end, cause };
-    let until = at;
-    for (; until < spans.length && spans[until]!.start <= added.end; until++) {
-      const span = spans[until]!;
-      added.start = Math.min(added.start, span.start);
-      added.end = Math.max(added.end, span.end);
-      added.cause = betterCause(span.cause, added.cause);
-    }
-    spans.splice(at, until - at, added);
+    this.insert({ start, end, cause });
+  }
+
+  protected override unite(into: Span, other: Span): void {
+    super.unite(into, other);
+    into.cause = betterCause(into.cause, other.cause);
+  }
+
+  protected override live(): readonly Span[] {
+    return this.ranges.slice(this.head);
   }
 
   shift(): void {
-    this.spans.shift();
+    if (++this.head === this.ranges.length) this.clear();
   }
 
-  clear(): void {
-    this.spans = [];
+  override clear(): void {
+    super.clear();
+    this.head = 0;
   }
 }
 
 /** Disjoint ranges in order, without causes. */
-export class Ranges {
-  private ranges: { start: number; end: number }[] = [];
-
+export class Ranges extends RangeList<Range> {
   /** Adds `[start, end)`, merging what it overlaps or touches. */
   add(start: number, end: number): void {
-    const { ranges } = this;
-    let at = ranges.length;
-    while (at > 0 && ranges[at - 1]!.end >= start) at--;
-    const added = { start, end };
-    let until = at;
-    for (; until < ranges.length && ranges[until]!.start <= added.end; until++) {
-      added.start = Math.min(added.start, ranges[until]!.start);
-      added.end = Math.max(added.end, ranges[until]!.end);
-    }
-    ranges.splice(at, until - at, added);
+    this.insert({ start, end });
   }
 
   covers(offset: number): boolean {
-    const range = this.ranges[this.indexAfter(offset)];
+    const index = this.indexAfter(offset);
+    const range = this.ranges[index];
     return range !== undefined && range.start <= offset;
   }
 
@@ -116,17 +149,15 @@ export class Ranges {
 
   /** Drops ranges that end before `offset`. */
   dropBefore(offset: number): void {
+    this.settle();
     let drop = 0;
     while (drop < this.ranges.length && this.ranges[drop]!.end < offset) drop++;
     if (drop > 0) this.ranges.splice(0, drop);
   }
 
-  clear(): void {
-    this.ranges = [];
-  }
-
   /** Index of the first range that ends after `offset`. */
   private indexAfter(offset: number): number {
+    this.settle();
     let low = 0;
     let high = this.ranges.length;
     while (low < high) {

@@ -25,6 +25,21 @@ export function union(...sets: readonly ByteSet[]): ByteSet {
   return all;
 }
 
+const known = new Map<string, ByteSet>([[keyOf(EMPTY), EMPTY]]);
+
+/** A set's bytes as a key. */
+export function keyOf(set: ByteSet): string {
+  return Buffer.from(set.buffer, set.byteOffset, set.length).toString("latin1");
+}
+
+/** The same object for equal sets: what is known of one is known of the other. */
+export function interned(set: ByteSet): ByteSet {
+  const key = keyOf(set);
+  const first = known.get(key) ?? set;
+  known.set(key, first);
+  return first;
+}
+
 export function complement(set: ByteSet): ByteSet {
   return set.map((member) => 1 - member);
 }

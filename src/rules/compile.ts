@@ -1,8 +1,8 @@
 /** From a rule as it is written to one that can be evaluated: what the loader proved of it, in numbers and sets. */
 import { ANCHOR } from "../core/anchors.js";
-import { alphabet, type ByteSet, complement, EMPTY, size, union } from "./bytes.js";
+import { alphabet, type ByteSet, complement, EMPTY, interned, size, union } from "./bytes.js";
 import { type Pattern, lazyPattern } from "./re2.js";
-import { anchorPlace, bytesOf, findGroup, lastRepeat, lengths, placesOf, requiredByte } from "./analysis.js";
+import { anchorPlace, bytesOf, findGroup, type FoundGroup, lastRepeat, lengths, placesOf, requiredByte } from "./analysis.js";
 import { type Node, parseRegex, RegexError } from "./regex.js";
 import type { RuleSource } from "./schema.js";
 
@@ -58,6 +58,8 @@ export interface LineRule extends RuleBase {
   readonly after: number;
   /** Bytes that a match can hold: it ends before any other. */
   readonly bytes: ByteSet;
+  /** Bytes of a match before and behind its secret. Absent where they vary: then the expression says it by a group, which costs RE2 many times as much. */
+  readonly around?: { readonly lead: number; readonly trail: number };
 }
 
 export interface RunRule extends RuleBase {
@@ -93,6 +95,7 @@ export class RuleFault extends Error {
 
 /** Name of the group that is masked. */
 const SECRET = "secret";
+const SECRET_GROUP = "(?P<secret>";
 
 /** Compiles a rule; `facts` of a line rule spare the analysis. Throws {@link RuleFault}. */
 export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
@@ -100,9 +103,10 @@ export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
     if (source[field as keyof RuleSource] !== undefined && !kinds.includes(source.kind)) throw new RuleFault(field, `a ${source.kind} rule has no ${field}`);
   }
   const base = { source, id: source.id, confidence: source.confidence };
-  const set = source.charset === undefined ? undefined : alphabet(source.charset);
-  if (source.charset !== undefined && set === undefined)
+  const named = source.charset === undefined ? undefined : alphabet(source.charset);
+  if (source.charset !== undefined && named === undefined)
     throw new RuleFault("charset", `"${source.charset}" is no alphabet; expected a name of patterns/README.md or a [class]`);
+  const set = named && interned(named);
   switch (source.kind) {
     case "run": {
       if (set === undefined) throw new RuleFault("charset", "a run rule needs an alphabet to run in");
@@ -166,15 +170,16 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
-export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "first" | "held">;
+export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "first" | "held" | "around">;
 
 function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
   const anchors = anchorsOf(source, 0);
   const facts = known ?? analyse(source, source.regex, anchors, set);
   const exact = facts.before.min === facts.before.max;
-  const pattern = lazyPattern(exact ? `^(?:${source.regex})` : source.regex, "d");
-  return { source, id: source.id, confidence: source.confidence, kind: "line", anchors, pattern, ...facts };
+  const regex = facts.around === undefined ? source.regex : source.regex.replace(SECRET_GROUP, "(?:");
+  const pattern = lazyPattern(exact ? `^(?:${regex})` : regex, facts.around === undefined ? "d" : "");
+  return { source, id: source.id, confidence: source.confidence, kind: "line", anchors, pattern, ...facts, alphabet: interned(facts.alphabet) };
 }
 
 function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], set: ByteSet | undefined): LineFacts {
@@ -204,7 +209,15 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
     needs: found.isNested ? -1 : requiredByte(found.behind),
     first: placesOf(node, 1)[0]!,
     held: found.isNested ? bytesOf(node) : union(bytesOf(found.group), bytesOf(found.behind)),
+    ...aroundOf(regex, found),
   };
+}
+
+/** Where the secret stands in a match, if that is the same in all. */
+function aroundOf(regex: string, { before, behind, isNested }: FoundGroup): Pick<LineRule, "around"> {
+  const [lead, trail] = [lengths(before), lengths(behind)];
+  if (isNested || lead.min !== lead.max || trail.min !== trail.max || regex.split(SECRET_GROUP).length !== 2) return {};
+  return { around: { lead: lead.min, trail: trail.min } };
 }
 
 /** What must stand behind the anchors of a line rule, if they stand at one place. */

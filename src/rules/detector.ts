@@ -5,8 +5,9 @@
 import type { AnchorStream } from "../core/anchors.js";
 import { HIT_SIZE } from "../core/anchors.js";
 import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
+import type { RuleNote } from "../core/spans.js";
 import { blockBegin, OpenBlock } from "./blocks.js";
-import { type ByteSet, size } from "./bytes.js";
+import { type ByteSet, EMPTY } from "./bytes.js";
 import { type Confidence, type Rule, STOPS } from "./compile.js";
 import { evaluate, type Match } from "./evaluate.js";
 import { rank, type RulePack } from "./pack.js";
@@ -45,6 +46,8 @@ export class Detector {
   readonly text = new StreamText();
   private pending: Candidate[] = [];
   private runs: Run[] = [];
+  /** By alphabet the stretch of the chunk at hand that was walked last. */
+  private readonly walked = new Map<ByteSet, { readonly from: number; readonly end: number }>();
   private blocks: { readonly block: OpenBlock; readonly match: RuleMatch }[] = [];
   /** Everything before it may leave as far as the rules are concerned. */
   hold = 0;
@@ -59,6 +62,7 @@ export class Detector {
   push(chunk: Uint8Array): void {
     const { text, pack } = this;
     text.push(chunk);
+    this.walked.clear();
     this.runOn(text.total - chunk.length);
     this.goOnWithBlocks();
     const waiting = this.pending;
@@ -124,13 +128,17 @@ export class Detector {
     this.host.found(match, this.text.latin1(start, end));
     const until = this.runEnd(alphabet, end);
     this.host.mask(start, until, match);
-    if (until === this.text.total && size(alphabet) > 0 && !this.runs.some((run) => run.set === alphabet)) this.runs.push({ match, set: alphabet });
+    if (until === this.text.total && alphabet !== EMPTY && !this.runs.some((run) => run.set === alphabet)) this.runs.push({ match, set: alphabet });
   }
 
-  /** Where bytes of `set` end that start at `from`. */
+  /** Where bytes of `set` end that start at `from`. A stretch that many matches end in is walked once. */
   private runEnd(set: ByteSet, from: number): number {
+    const { text, walked } = this;
+    const known = walked.get(set);
+    if (known !== undefined && known.from <= from && from <= known.end) return known.end;
     let end = from;
-    for (let byte = this.text.at(end); byte >= 0 && set[byte] === 1 && STOPS[byte] === 0; byte = this.text.at(end)) end++;
+    for (let byte = text.at(end); byte >= 0 && set[byte] === 1 && STOPS[byte] === 0; byte = text.at(end)) end++;
+    if (end > from) walked.set(set, { from, end });
     return end;
   }
 
@@ -205,6 +213,21 @@ const LEARN_RANK = rank("high");
 /** What a rule found, for the registry: from `end` on it is a known secret. */
 export type Learn = (rule: number, value: Buffer, end: number) => void;
 
+class Note implements RuleNote {
+  private known: string | undefined;
+
+  constructor(
+    readonly confidence: string,
+    private readonly value: Uint8Array,
+    private readonly hash: (value: Uint8Array) => string,
+  ) {}
+
+  /** Empty for a block: what it holds comes later. */
+  get fingerprint(): string {
+    return (this.known ??= this.value.length === 0 ? "" : this.hash(this.value));
+  }
+}
+
 /** A detector for a redactor: its findings get fingerprints, are masked as the pack's policies say, and learned where their rules say so. */
 export function detect(
   pack: RulePack,
@@ -218,7 +241,7 @@ export function detect(
     found(match, value) {
       const counted = pack.policies[match.rule] === "count";
       const bytes = Buffer.from(value, "latin1");
-      const note = { confidence: match.confidence, fingerprint: value === "" ? "" : fingerprint(bytes) };
+      const note = new Note(match.confidence, bytes, fingerprint);
       if (value !== "" && !counted && (pack.rules[match.rule]!.source.learn ?? rank(pack.rules[match.rule]!.confidence) >= LEARN_RANK))
         learn?.(match.rule, bytes, match.end);
       const known = { start: match.start, end: match.end, note, counted };

@@ -9,7 +9,7 @@ import { checksumHolds } from "./checksums.js";
 import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn } from "./compile.js";
 import { isNoise } from "./noise.js";
 import { classes, randomness, shannon } from "./random.js";
-import { type Pattern, compilePattern } from "./re2.js";
+import { compilePattern, type Pattern, type PatternMatch } from "./re2.js";
 import type { StreamText } from "./text.js";
 
 /** A secret that a rule found: `[start, end)`, offsets in the stream. */
@@ -94,10 +94,16 @@ function search(rule: LineRule, text: StreamText, at: number, until: number): { 
   for (;;) {
     const match = pattern.exec(text.latin1(from, until));
     if (match === null || from + match.index > at) return undefined;
-    const [start, end] = match.indices!.groups!["secret"] ?? match.indices![0]!;
-    if (from + match.index + match[0].length > at) return { from: from + match.index, start: from + start, end: from + end };
-    from += match.index + 1;
+    const begin = from + match.index;
+    if (begin + match[0].length > at) return { from: begin, ...secretOf(rule, match, from) };
+    from = begin + 1;
   }
+}
+
+function secretOf({ around }: LineRule, match: PatternMatch, from: number): { start: number; end: number } {
+  if (around !== undefined) return { start: from + match.index + around.lead, end: from + match.index + match[0].length - around.trail };
+  const [start, end] = match.indices!.groups!["secret"] ?? match.indices![0]!;
+  return { start: from + start, end: from + end };
 }
 
 /** Whether a match may begin in `[from, to]`. */

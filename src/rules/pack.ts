@@ -2,7 +2,7 @@
 import { ANCHOR, type AnchorSet, type AnchorTable } from "../core/anchors.js";
 import type { MatcherFactory } from "../core/matcher.js";
 import { BIGRAMS } from "./bigrams.js";
-import { type ByteSet, union } from "./bytes.js";
+import { type ByteSet, keyOf, union } from "./bytes.js";
 import { type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
 
 export interface RulePack {
@@ -87,7 +87,7 @@ function hintTable(literals: readonly { readonly literal: string; readonly follo
   const sets: ByteSet[] = [];
   const hints = new Uint8Array(literals.length * 3);
   literals.forEach(({ literal, follow: { set, count } }, anchor) => {
-    const key = Buffer.from(set.buffer, set.byteOffset, set.length).toString("latin1");
+    const key = keyOf(set);
     let number = numbers.get(key);
     if (number === undefined && sets.length < 255) {
       numbers.set(key, (number = sets.length));

@@ -2,10 +2,13 @@
 import { createRequire } from "node:module";
 import { LogveilError } from "../errors.js";
 
+/** What a pattern found; `indices` with the flag `d`. */
+export type PatternMatch = RegExpExecArray & { indices?: [number, number][] & { groups?: Record<string, [number, number]> } };
+
 /** A compiled pattern over Latin-1 strings, one code unit a byte. */
 export interface Pattern {
   test(text: string): boolean;
-  exec(text: string): (RegExpExecArray & { indices?: [number, number][] & { groups?: Record<string, [number, number]> } }) | null;
+  exec(text: string): PatternMatch | null;
   lastIndex: number;
 }
 

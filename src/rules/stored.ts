@@ -21,7 +21,7 @@ export function storeRule(rule: Rule): StoredRule {
   const { examples: _, negatives: __, ...rest } = rule.source;
   const source: RuleSource = { ...rest, examples: [] };
   if (rule.kind !== "line") return { source };
-  const { alphabet, bytes, needs, first, held, follow, ahead, before, after } = rule;
+  const { alphabet, bytes, needs, first, held, follow, ahead, before, after, around } = rule;
   return {
     source,
     facts: {
@@ -29,11 +29,11 @@ export function storeRule(rule: Rule): StoredRule {
       ahead,
       before,
       after,
+      ...(around === undefined ? {} : { around }),
       alphabet: toBits(alphabet),
       bytes: toBits(bytes),
       first: toBits(first),
       held: toBits(held),
-
       follow: { set: toBits(follow.set), count: follow.count },
     },
   };
@@ -47,7 +47,6 @@ export function restoreRule({ source, facts }: StoredRule): Rule {
     bytes: fromBits(facts.bytes),
     first: fromBits(facts.first),
     held: fromBits(facts.held),
-
     follow: { set: fromBits(facts.follow.set), count: facts.follow.count },
   });
 }
