@@ -6,6 +6,7 @@
  */
 
 import type { AnchorSet, AnchorTable } from "./anchors.js";
+import type { EncodedStream } from "./encoded.js";
 
 /** Needle flags, one byte per needle in {@link NeedleTable.flags}. */
 export const NEEDLE = Object.freeze({
@@ -101,6 +102,8 @@ export interface MatcherFactory {
   openShared?(id: number): NeedleSet;
   /** Makes anchors ready to search. */
   anchors(table: AnchorTable): AnchorSet;
+  /** Looks for text that is encoded in a stream. */
+  encoded(): EncodedStream;
   /** Opens a stream over several sets at once. `parser` is {@link HEAD.PARSER} of the stream it continues, or 0. */
   open(sets: readonly NeedleSet[], parser: number, maxGapBytes: number): MatcherStream;
 }

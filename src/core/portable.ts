@@ -1,5 +1,6 @@
 /** The portable engine: the {@link MatcherFactory} in plain TypeScript. It cannot lock or wipe memory (native/README.md says what that means). */
 import { PortableAnchors } from "./anchors.js";
+import { PortableEncodedStream } from "./encoded.js";
 import { Automaton } from "./automaton.js";
 import { Lane } from "./lanes.js";
 import { HEAD, HEAD_SIZE, type MatcherFactory, type MatcherStream, MIN_NEEDLE_BYTES, NEEDLE, type NeedleSet, type NeedleTable, ROW_SIZE } from "./matcher.js";
@@ -251,5 +252,6 @@ export const portable: MatcherFactory = {
   build: (table) => new PortableSet(table),
   buildAsync: (table) => Promise.resolve().then(() => new PortableSet(table)),
   anchors: (table) => new PortableAnchors(table),
+  encoded: () => new PortableEncodedStream(),
   open: (sets, parser, maxGapBytes) => new PortableStream(sets as readonly PortableSet[], parser, maxGapBytes),
 };

@@ -30,7 +30,8 @@ export interface Addon {
   SetHandle: { fromShared(id: number): SetHandle };
   Stream: new (sets: SetHandle[], parser: number, maxGapBytes: number) => StreamHandle;
   Anchors: new (bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array, hints: Uint8Array, alphabets: Uint8Array) => object;
-  AnchorStream: new (anchors: object) => AnchorHandle;
+  AnchorStream: new (anchors: object) => HitsHandle;
+  EncodedStream: new () => HitsHandle;
   hardenProcess(): boolean;
   /** Makes a pipe as large as any process may. */
   growPipe(descriptor: number): boolean;
@@ -39,15 +40,16 @@ export interface Addon {
   version(): string;
 }
 
-interface AnchorHandle {
+interface HitsHandle {
   scan(chunk: Uint8Array, hits: Uint32Array): number;
   take(hits: Uint32Array): number;
 }
 
-class NativeAnchorStream implements AnchorStream {
+/** A stream of anchors, or of what is encoded. */
+class NativeHits implements AnchorStream {
   hits: Uint32Array = new Uint32Array(64 * HIT_SIZE);
 
-  constructor(private readonly handle: AnchorHandle) {}
+  constructor(private readonly handle: HitsHandle) {}
 
   scan(chunk: Uint8Array): number {
     const count = this.handle.scan(chunk, this.hits);
@@ -106,8 +108,9 @@ export function nativeMatcher(addon: Addon): MatcherFactory {
     },
     anchors: ({ bytes, offsets, flags, hints, alphabets }) => {
       const anchors = new addon.Anchors(bytes, offsets, flags, hints, alphabets);
-      return { open: () => new NativeAnchorStream(new addon.AnchorStream(anchors)) };
+      return { open: () => new NativeHits(new addon.AnchorStream(anchors)) };
     },
+    encoded: () => new NativeHits(new addon.EncodedStream()),
     open: (sets, parser, maxGapBytes) => new NativeStream(new addon.Stream(sets as SetHandle[], parser, maxGapBytes)),
   };
 }

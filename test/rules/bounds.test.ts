@@ -9,7 +9,7 @@ afterEach(() => vi.restoreAllMocks());
 /** Bytes that rules look at one by one in `text`, pushed as one chunk. */
 function looks(engine: (typeof ENGINES)[number], text: string): number {
   const spy = vi.spyOn(StreamText.prototype, "at");
-  const stream = createEngine({ engine }).stream();
+  const stream = createEngine({ engine: engine.engine }).stream();
   stream.push(Buffer.from(text));
   stream.end();
   const count = spy.mock.calls.length;
@@ -19,7 +19,7 @@ function looks(engine: (typeof ENGINES)[number], text: string): number {
 
 // Each match runs on to the end of the chunk; each is a finding of its own; each has its anchor in the middle.
 test.for(ENGINES.flatMap((engine) => ["sk-ant-api03-", "5Q~", "cf-token ", "ghp_", "QJJQ"].map((piece) => [engine, piece] as const)))(
-  "%s: twice as much of %s is twice the work",
+  "twice as much is twice the work: %o",
   ([engine, piece]) => {
     const some = looks(engine, piece.repeat(300));
     expect(some).toBeGreaterThan(300);

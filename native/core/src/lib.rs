@@ -5,8 +5,11 @@ mod anchors;
 mod automaton;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_encoded;
 mod block;
 mod dense;
+mod encoded;
 mod gaps;
 mod grams;
 mod kernel;
@@ -24,6 +27,7 @@ mod sparse;
 mod stream;
 
 pub use anchors::{AnchorSet, AnchorStream};
+pub use encoded::EncodedStream;
 pub use kernel::Simd;
 pub use rows::{ROW_SIZE, RowKind};
 pub use secret_buf::SecretBuf;

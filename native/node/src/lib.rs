@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use logveil_core::{AnchorSet, AnchorStream as CoreAnchorStream, NeedleSet, SecretBuf, Simd, Stream as CoreStream};
+use logveil_core::{
+    AnchorSet, AnchorStream as CoreAnchorStream, EncodedStream as CoreEncodedStream, NeedleSet, SecretBuf, Simd, Stream as CoreStream,
+};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -263,6 +265,53 @@ impl Anchors {
     }
 }
 
+/// Streams whose scans answer hits, two numbers each.
+trait Hits {
+    fn scan(&mut self, chunk: &[u8]);
+    fn hits(&self) -> &[(u32, u32)];
+}
+
+impl Hits for CoreAnchorStream {
+    fn scan(&mut self, chunk: &[u8]) {
+        self.scan(chunk);
+    }
+    fn hits(&self) -> &[(u32, u32)] {
+        self.hits()
+    }
+}
+
+impl Hits for CoreEncodedStream {
+    fn scan(&mut self, chunk: &[u8]) {
+        self.scan(chunk);
+    }
+    fn hits(&self) -> &[(u32, u32)] {
+        self.hits()
+    }
+}
+
+/// Scans the next bytes; writes as many hits as fit; returns how many there are. A stream that panicked is gone.
+fn scan_hits(stream: &mut Option<impl Hits>, chunk: &[u8], hits: Uint32ArraySlice) -> Result<u32> {
+    if chunk.len() > MAX_CHUNK_BYTES {
+        return Err(refused("a chunk of more than 16 MiB"));
+    }
+    if overlap(range(chunk), range(&hits)) {
+        return Err(refused("the chunk shares memory with the hits"));
+    }
+    let mut taken = stream.take().ok_or_else(|| refused(RELEASED))?;
+    taken.scan(chunk);
+    take_hits(stream.insert(taken), hits)
+}
+
+fn take_hits(stream: &impl Hits, mut hits: Uint32ArraySlice) -> Result<u32> {
+    let found = stream.hits();
+    // SAFETY: JavaScript does not run during the call, so nothing else reads or writes the array.
+    let (pairs, _) = unsafe { hits.as_mut() }.as_chunks_mut::<2>();
+    for (pair, &(what, back)) in pairs.iter_mut().zip(found) {
+        *pair = [what, back];
+    }
+    Ok(found.len() as u32)
+}
+
 /// The anchors of one stream.
 #[napi]
 pub struct AnchorStream {
@@ -279,28 +328,39 @@ impl AnchorStream {
     /// Scans the next bytes; writes as many hits as fit, two numbers each; returns how many there are.
     #[napi(catch_unwind)]
     pub fn scan(&mut self, chunk: &[u8], hits: Uint32ArraySlice) -> Result<u32> {
-        if chunk.len() > MAX_CHUNK_BYTES {
-            return Err(refused("a chunk of more than 16 MiB"));
-        }
-        if overlap(range(chunk), range(&hits)) {
-            return Err(refused("the chunk shares memory with the hits"));
-        }
-        let mut stream = self.stream.take().ok_or_else(|| refused(RELEASED))?;
-        stream.scan(chunk);
-        self.stream = Some(stream);
-        self.take(hits)
+        scan_hits(&mut self.stream, chunk, hits)
     }
 
     /// Writes the hits of the last scan again, into an array that is large enough now. Returns how many there are.
     #[napi(catch_unwind)]
-    pub fn take(&mut self, mut hits: Uint32ArraySlice) -> Result<u32> {
-        let found = self.stream.as_ref().ok_or_else(|| refused(RELEASED))?.hits();
-        // SAFETY: JavaScript does not run during the call, so nothing else reads or writes the array.
-        let (pairs, _) = unsafe { hits.as_mut() }.as_chunks_mut::<2>();
-        for (pair, &(anchor, back)) in pairs.iter_mut().zip(found) {
-            *pair = [anchor, back];
-        }
-        Ok(found.len() as u32)
+    pub fn take(&mut self, hits: Uint32ArraySlice) -> Result<u32> {
+        take_hits(self.stream.as_ref().ok_or_else(|| refused(RELEASED))?, hits)
+    }
+}
+
+/// What base64 and hex hide in one stream.
+#[napi]
+pub struct EncodedStream {
+    stream: Option<CoreEncodedStream>,
+}
+
+#[napi]
+impl EncodedStream {
+    #[napi(constructor, catch_unwind)]
+    pub fn new() -> Result<Self> {
+        Ok(Self { stream: Some(CoreEncodedStream::new(chosen_simd()?)) })
+    }
+
+    /// Scans the next bytes; writes as many hits as fit, two numbers each; returns how many there are.
+    #[napi(catch_unwind)]
+    pub fn scan(&mut self, chunk: &[u8], hits: Uint32ArraySlice) -> Result<u32> {
+        scan_hits(&mut self.stream, chunk, hits)
+    }
+
+    /// Writes the hits of the last scan again, into an array that is large enough now. Returns how many there are.
+    #[napi(catch_unwind)]
+    pub fn take(&mut self, hits: Uint32ArraySlice) -> Result<u32> {
+        take_hits(self.stream.as_ref().ok_or_else(|| refused(RELEASED))?, hits)
     }
 }
 
