@@ -3,14 +3,15 @@ import type { Transform } from "node:stream";
 import type { TransformStream } from "node:stream/web";
 import { LogveilError } from "./errors.js";
 import { type Limits, resolveLimits } from "./limits.js";
-import type { AnchorSet } from "./core/anchors.js";
 import { type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor } from "./core/redactor.js";
 import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";
+import type { Searches } from "./rules/decoding.js";
 import { detect } from "./rules/detector.js";
+import { type Place, placesIn } from "./secrets/known.js";
 import { anchorsOf, type RulePack } from "./rules/pack.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
 import { type Group, type RegistryContext, type SecretMeta, SecretStore, type SharedGroup } from "./secrets/registry.js";
@@ -118,7 +119,7 @@ class EngineCore implements Engine, StreamHost {
   private readonly live = new Set<LiveStream>();
   private readonly queue = new FindingQueue();
   private readonly context: RegistryContext;
-  private readonly rules: { readonly pack: RulePack; readonly anchors: AnchorSet; readonly learn: boolean } | undefined;
+  private readonly rules: { readonly pack: RulePack; readonly searches: Searches; readonly learn: boolean } | undefined;
   private readonly warnedLearned = new Set<string>();
   private adding: Promise<unknown> = Promise.resolve();
   private opened = 0;
@@ -142,7 +143,8 @@ class EngineCore implements Engine, StreamHost {
     };
     if (options.rules !== false) {
       const pack = packOf(options.rules ?? {});
-      this.rules = { pack, anchors: anchorsOf(this.factory, pack), learn: options.rules?.learn !== false };
+      const searches = { anchors: anchorsOf(this.factory, pack), encoded: () => this.factory.encoded() };
+      this.rules = { pack, searches, learn: options.rules?.learn !== false };
     }
     if ((options.engine ?? "auto") === "auto" && this.engine === "portable" && !process.env["LOGVEIL_ENGINE"] && nativeMissing() && !warnedPortable) {
       warnedPortable = true;
@@ -283,13 +285,16 @@ class EngineCore implements Engine, StreamHost {
         message: `rules found more than ${this.limits.maxLearned} values (limits.maxLearned); further ones are masked where rules find them only`,
       });
     }
-    if (this.warnedLearned.has(origin.scope)) return undefined;
-    const learned = store.learn(this.ruleId(rule), value);
+    const learned = this.warnedLearned.has(origin.scope) ? undefined : store.learn(this.ruleId(rule), value);
     if (learned?.isNew === true) for (const stream of this.live) if (stream !== origin && stream.scope === origin.scope) stream.adopt();
     return learned?.secret;
   }
 
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, { found, learn, activeFrom, hasLearned, learned }: RedactorHost): Redactor {
+  placesIn(groups: readonly Group[], text: Uint8Array): Place[] {
+    return placesIn(this.factory, groups, this.limits.maxGapBytes, text);
+  }
+
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, { found, learn, known, activeFrom, hasLearned, learned }: RedactorHost): Redactor {
     const { rules } = this;
     return new Redactor(
       {
@@ -298,16 +303,15 @@ class EngineCore implements Engine, StreamHost {
         exposureWindowBytes: this.limits.exposureWindowBytes,
         needleBytes: (set, needle) => groups()[set]!.lengths[needle]!,
         mask: (set, needle, note) => {
-          if (note !== undefined) return masks().for(this.ruleId(needle), note.fingerprint);
+          if (note !== undefined) return masks().for(note.secret ?? this.ruleId(needle), note.fingerprint);
           const { name, fingerprint } = groups()[set]!.owners[needle]!;
           return masks().for(name, fingerprint);
         },
         found,
-        ...(rules === undefined
-          ? {}
-          : {
-              detector: (mask) => detect(rules.pack, rules.anchors.open(), mask, (value) => this.context.fingerprint(value), rules.learn ? learn : undefined),
-            }),
+        ...(rules && {
+          detector: (mask) =>
+            detect(rules.pack, { ...rules.searches, known }, mask, (value) => this.context.fingerprint(value), rules.learn ? learn : undefined),
+        }),
         ...(rules?.learn === true ? { activeFrom, hasLearned, learned } : {}),
       },
       groups().map((group) => group.set),

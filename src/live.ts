@@ -5,6 +5,7 @@ import type { NeedleSet } from "./core/matcher.js";
 import type { Redactor, RedactorFinding } from "./core/redactor.js";
 import type { Limits } from "./limits.js";
 import type { Learn } from "./rules/detector.js";
+import type { Place } from "./secrets/known.js";
 import type { Group, SecretMeta } from "./secrets/registry.js";
 import type { Finding, Warning } from "./types.js";
 
@@ -42,6 +43,8 @@ export interface RedactorHost {
   activeFrom(this: void, set: number, needle: number): number;
   hasLearned(this: void): boolean;
   learned(this: void): readonly NeedleSet[];
+  /** The registered secrets in a text that was decoded. */
+  known(this: void, text: Uint8Array): Place[];
 }
 
 /** What a stream asks of its engine. */
@@ -53,6 +56,8 @@ export interface StreamHost {
   openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost): Redactor;
   /** Makes what a rule found in `origin` a known secret of its scope; undefined if it is not worth that. */
   learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined;
+  /** The secrets of groups in a text of its own. */
+  placesIn(groups: readonly Group[], text: Uint8Array): Place[];
   /** Id of a rule. */
   ruleId(rule: number): string;
   report(finding: Finding, onFinding: ((finding: Finding) => void) | undefined): void;
@@ -95,6 +100,8 @@ export class LiveStream implements RedactorStream {
         activeFrom: (set, needle) => (this.learnedAt.size === 0 ? 0 : (this.learnedAt.get(this.groups[set]!.owners[needle]!) ?? 0)),
         hasLearned: () => this.learnedNew,
         learned: () => this.refresh(),
+        // What was learned does not count: where it is known from depends on the stream.
+        known: (text) => engine.placesIn(engine.groupsOf(this.scope), text).filter(({ secret }) => !this.learnedAt.has(secret)),
       },
     );
   }
@@ -156,11 +163,10 @@ export class LiveStream implements RedactorStream {
   private found({ kind, set, needle, line, offset, length, note }: RedactorFinding): void {
     const place = { stream: this.name, line, offset, length };
     if (note !== undefined) {
-      const rule = this.engine.ruleId(needle);
-      this.engine.report(
-        { kind, secret: rule, rule, variant: "plain", confidence: note.confidence, fingerprint: note.fingerprint, ...place },
-        this.options.onFinding,
-      );
+      const { variant, confidence, fingerprint } = note;
+      const rule = note.secret === undefined ? this.engine.ruleId(needle) : undefined;
+      const what = rule === undefined ? { secret: note.secret! } : { secret: rule, rule, confidence };
+      this.engine.report({ kind, ...what, variant, fingerprint, ...place }, this.options.onFinding);
       return;
     }
     const group = this.groups[set]!;

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { stringify } from "smol-toml";
 import { PortableAnchors } from "../core/anchors.js";
+import { PortableEncodedStream } from "../core/encoded.js";
 import { LogveilError } from "../errors.js";
 import { builtinSources, packOf } from "../rules/builtin.js";
 import { CONFIDENCES } from "../rules/compile.js";
@@ -72,19 +73,23 @@ function trial(rulePack: RulePack, file: string | undefined, why: boolean): numb
   const text = read(file);
   const found: { at: number; line: string }[] = [];
   const place = lineCounter(text);
-  const detector = new Detector(rulePack, new PortableAnchors(rulePack.table).open(), {
-    mask() {},
-    found({ rule, start, end, confidence }) {
-      found.push({ at: start, line: `${file ?? "stdin"}:${place(start)}: ${start}+${end - start} rule ${rulePack.rules[rule]!.id} (${confidence})` });
+  const detector = new Detector(
+    rulePack,
+    { anchors: new PortableAnchors(rulePack.table), encoded: () => new PortableEncodedStream() },
+    {
+      mask() {},
+      found({ rule, start, end, confidence }) {
+        found.push({ at: start, line: `${file ?? "stdin"}:${place(start)}: ${start}+${end - start} rule ${rulePack.rules[rule]!.id} (${confidence})` });
+      },
+      ...(why
+        ? {
+            missed(rule: number, at: number, reason: string): undefined {
+              found.push({ at, line: `${file ?? "stdin"}:${place(at)}: ${at} not ${rulePack.rules[rule]!.id}: ${reason}` });
+            },
+          }
+        : {}),
     },
-    ...(why
-      ? {
-          missed(rule: number, at: number, reason: string): undefined {
-            found.push({ at, line: `${file ?? "stdin"}:${place(at)}: ${at} not ${rulePack.rules[rule]!.id}: ${reason}` });
-          },
-        }
-      : {}),
-  });
+  );
   detector.push(text);
   detector.end();
   for (const { line } of found.toSorted((a, b) => a.at - b.at)) print(line);

@@ -110,15 +110,17 @@ export class Redactor {
     sets: readonly NeedleSet[],
   ) {
     this.stream = context.factory.open(sets, 0, context.maxGapBytes);
-    this.detector = context.detector?.((start, end, rule, match) => {
-      if (match.counted) {
-        context.found({ kind: "counted", set: RULES, needle: rule, line: this.lines.at(start), offset: start, length: end - start, note: match.note });
-        return;
-      }
-      const cause: Cause = { set: RULES, needle: rule, start: match.start, end: match.end, fragment: false, note: match.note };
-      this.ruled.push({ start, end, cause });
-      this.mask(start, end, cause, true);
-    });
+    this.detector = context.detector?.((start, end, rule, match) => this.ruleFound(start, end, rule, match));
+  }
+
+  private ruleFound(start: number, end: number, rule: number, { note, counted, ...match }: DetectorMatch): void {
+    if (counted) {
+      this.context.found({ kind: "counted", set: RULES, needle: rule, line: this.lines.at(start), offset: start, length: end - start, note });
+      return;
+    }
+    const cause: Cause = { set: RULES, needle: rule, start: match.start, end: match.end, fragment: false, note };
+    this.ruled.push({ start, end, cause });
+    this.mask(start, end, cause, true);
   }
 
   /** Bytes taken in. */

@@ -5,6 +5,10 @@ export interface RuleNote {
   readonly confidence: string;
   /** Computed when it is asked for: of many findings one gives a mask its name. */
   readonly fingerprint: string;
+  /** Spelling of the secret: `plain`, or what encodes it. */
+  readonly variant: string;
+  /** Name of a known secret, which was found by decoding. */
+  readonly secret?: string | undefined;
 }
 
 /** `set` of a cause that is a rule; its `needle` is the rule's number. */

@@ -2,23 +2,27 @@
  * The rules over one stream: hits of anchors become candidates, candidates wait until the bytes they depend on are there, and answer spans to mask. What is
  * found does not depend on chunks: every candidate is judged by itself.
  */
-import type { AnchorStream } from "../core/anchors.js";
-import { HIT_SIZE } from "../core/anchors.js";
+import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
 import type { RuleNote } from "../core/spans.js";
 import { blockBegin, OpenBlock } from "./blocks.js";
 import { type ByteSet, EMPTY } from "./bytes.js";
 import { type Confidence, type Rule, STOPS } from "./compile.js";
+import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { evaluate, type Match } from "./evaluate.js";
 import { rank, type RulePack } from "./pack.js";
 import { StreamText } from "./text.js";
 
 /** A secret that a rule found. */
 export interface RuleMatch {
+  /** Number of the rule; -1: it is `known`, and was found where it is encoded twice. */
   readonly rule: number;
   readonly start: number;
   readonly end: number;
   readonly confidence: Confidence;
+  /** `plain`, or what hides it: `base64`, `escaped+hex`. */
+  readonly variant: string;
+  readonly known?: KnownSecret;
 }
 
 export interface DetectorHost {
@@ -51,12 +55,22 @@ export class Detector {
   private blocks: { readonly block: OpenBlock; readonly match: RuleMatch }[] = [];
   /** Everything before it may leave as far as the rules are concerned. */
   hold = 0;
+  private readonly anchors: AnchorStream;
+  private readonly decoding: Decoding | undefined;
 
   constructor(
     private readonly pack: RulePack,
-    private readonly anchors: AnchorStream,
+    searches: Searches,
     private readonly host: DetectorHost,
-  ) {}
+  ) {
+    this.anchors = searches.anchors.open();
+    const { encoded } = searches;
+    if (encoded !== undefined)
+      this.decoding = new Decoding(pack, { ...searches, encoded }, this.text, ({ value, ...match }) => {
+        this.host.found(match, value);
+        this.host.mask(match.start, match.end, match);
+      });
+  }
 
   /** Takes the next bytes, which must stay as they are until `keep`. */
   push(chunk: Uint8Array): void {
@@ -74,6 +88,7 @@ export class Detector {
       const at = text.total - this.anchors.hits[i + 1]!;
       for (const rule of rules) this.judge({ rule, at, length });
     }
+    this.decoding?.push(chunk);
     this.hold = this.holdStart();
   }
 
@@ -89,6 +104,7 @@ export class Detector {
     const { pending, blocks } = this;
     this.text.ended = true;
     for (const candidate of pending) this.judge(candidate);
+    this.decoding?.idle();
     this.text.ended = false;
     this.pending = pending;
     for (const { block, match } of blocks) if (block.hold < this.text.total) this.host.mask(block.hold, this.text.total, match);
@@ -102,6 +118,7 @@ export class Detector {
     this.pending = [];
     for (const candidate of waiting) this.judge(candidate);
     this.goOnWithBlocks();
+    this.decoding?.end();
     this.hold = this.text.total;
   }
 
@@ -124,7 +141,7 @@ export class Detector {
   }
 
   private accept(index: number, { start, end, confidence, alphabet }: Match): void {
-    const match: RuleMatch = { rule: index, start, end, confidence };
+    const match: RuleMatch = { rule: index, start, end, confidence, variant: "plain" };
     this.host.found(match, this.text.latin1(start, end));
     const until = this.runEnd(alphabet, end);
     this.host.mask(start, until, match);
@@ -158,7 +175,7 @@ export class Detector {
     const begin = blockBegin(rule, this.text, candidate.at);
     if (begin === "more") this.pending.push(candidate);
     if (typeof begin !== "number" || this.blocks.some(({ block }) => block.start === candidate.at)) return;
-    const match: RuleMatch = { rule: candidate.rule, start: candidate.at, end: begin, confidence: rule.confidence };
+    const match: RuleMatch = { rule: candidate.rule, start: candidate.at, end: begin, confidence: rule.confidence, variant: "plain" };
     this.host.found(match, "");
     this.host.mask(candidate.at, begin, match);
     const block = new OpenBlock(rule, candidate.at, begin);
@@ -173,7 +190,7 @@ export class Detector {
   /** The offset from which on bytes may be part of a secret that is not known yet. */
   private holdStart(): number {
     const { text, pack } = this;
-    let hold = text.total;
+    let hold = this.decoding?.hold ?? text.total;
     for (const { rule, at, length } of this.pending) {
       const { kind, ahead } = pack.rules[rule]!;
       hold = Math.min(hold, kind === "assign" ? at + length : at - ahead);
@@ -214,37 +231,50 @@ const LEARN_RANK = rank("high");
 export type Learn = (rule: number, value: Buffer, end: number) => void;
 
 class Note implements RuleNote {
-  private known: string | undefined;
+  private hashed: string | undefined;
 
   constructor(
-    readonly confidence: string,
+    private readonly match: RuleMatch,
     private readonly value: Uint8Array,
     private readonly hash: (value: Uint8Array) => string,
-  ) {}
+  ) {
+    this.hashed = match.known?.fingerprint;
+  }
+
+  get confidence(): string {
+    return this.match.confidence;
+  }
+
+  get variant(): string {
+    return this.match.variant;
+  }
+
+  get secret(): string | undefined {
+    return this.match.known?.name;
+  }
 
   /** Empty for a block: what it holds comes later. */
   get fingerprint(): string {
-    return (this.known ??= this.value.length === 0 ? "" : this.hash(this.value));
+    return (this.hashed ??= this.value.length === 0 ? "" : this.hash(this.value));
   }
 }
 
 /** A detector for a redactor: its findings get fingerprints, are masked as the pack's policies say, and learned where their rules say so. */
 export function detect(
   pack: RulePack,
-  anchors: AnchorStream,
+  searches: Searches,
   mask: DetectorMask,
   fingerprint: (value: Uint8Array) => string,
   learn: Learn | undefined,
 ): StreamDetector {
   const notes = new WeakMap<RuleMatch, DetectorMatch>();
-  return new Detector(pack, anchors, {
+  return new Detector(pack, searches, {
     found(match, value) {
       const counted = pack.policies[match.rule] === "count";
       const bytes = Buffer.from(value, "latin1");
-      const note = new Note(match.confidence, bytes, fingerprint);
-      if (value !== "" && !counted && (pack.rules[match.rule]!.source.learn ?? rank(pack.rules[match.rule]!.confidence) >= LEARN_RANK))
-        learn?.(match.rule, bytes, match.end);
-      const known = { start: match.start, end: match.end, note, counted };
+      const known = { start: match.start, end: match.end, note: new Note(match, bytes, fingerprint), counted };
+      const rule = pack.rules[match.rule];
+      if (rule !== undefined && value !== "" && !counted && (rule.source.learn ?? rank(rule.confidence) >= LEARN_RANK)) learn?.(match.rule, bytes, match.end);
       if (counted) mask(match.start, match.end, match.rule, known);
       else notes.set(match, known);
     },

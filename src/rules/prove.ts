@@ -34,7 +34,7 @@ export function proveRule(rule: Rule): void {
 /** What the rules of a pack mask in a text (Latin-1), merged. */
 export function spansIn(pack: RulePack, text: string): Example["spans"] {
   const spans: { start: number; end: number }[] = [];
-  const detector = new Detector(pack, new PortableAnchors(pack.table).open(), { mask: (start, end) => spans.push({ start, end }), found() {} });
+  const detector = new Detector(pack, { anchors: new PortableAnchors(pack.table) }, { mask: (start, end) => spans.push({ start, end }), found() {} });
   detector.push(Buffer.from(text, "latin1"));
   detector.end();
   return merged(spans);

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use logveil_core::{
-    AnchorSet, AnchorStream as CoreAnchorStream, EncodedStream as CoreEncodedStream, NeedleSet, SecretBuf, Simd, Stream as CoreStream,
-};
+mod hits;
+
+use logveil_core::{NeedleSet, SecretBuf, Simd, Stream as CoreStream};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -245,122 +245,6 @@ impl Stream {
         head[..HEAD_SIZE].copy_from_slice(&[back(answer.hold), back(answer.pending), answer.parser, back(answer.lines)]);
         self.stream = Some(stream);
         Ok(count as u32)
-    }
-}
-
-/// Anchors, ready to search. They are no secrets.
-#[napi]
-pub struct Anchors {
-    set: Arc<AnchorSet>,
-}
-
-#[napi]
-impl Anchors {
-    /// The arguments are copied.
-    #[napi(constructor, catch_unwind)]
-    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], alphabets: &[u8]) -> Result<Self> {
-        AnchorSet::new(bytes, offsets, flags, hints, alphabets)
-            .map(|set| Self { set: Arc::new(set) })
-            .ok_or_else(|| refused("no table of anchors of 3 to 32 bytes"))
-    }
-}
-
-/// Streams whose scans answer hits, two numbers each.
-trait Hits {
-    fn scan(&mut self, chunk: &[u8]);
-    fn hits(&self) -> &[(u32, u32)];
-}
-
-impl Hits for CoreAnchorStream {
-    fn scan(&mut self, chunk: &[u8]) {
-        self.scan(chunk);
-    }
-    fn hits(&self) -> &[(u32, u32)] {
-        self.hits()
-    }
-}
-
-impl Hits for CoreEncodedStream {
-    fn scan(&mut self, chunk: &[u8]) {
-        self.scan(chunk);
-    }
-    fn hits(&self) -> &[(u32, u32)] {
-        self.hits()
-    }
-}
-
-/// Scans the next bytes; writes as many hits as fit; returns how many there are. A stream that panicked is gone.
-fn scan_hits(stream: &mut Option<impl Hits>, chunk: &[u8], hits: Uint32ArraySlice) -> Result<u32> {
-    if chunk.len() > MAX_CHUNK_BYTES {
-        return Err(refused("a chunk of more than 16 MiB"));
-    }
-    if overlap(range(chunk), range(&hits)) {
-        return Err(refused("the chunk shares memory with the hits"));
-    }
-    let mut taken = stream.take().ok_or_else(|| refused(RELEASED))?;
-    taken.scan(chunk);
-    take_hits(stream.insert(taken), hits)
-}
-
-fn take_hits(stream: &impl Hits, mut hits: Uint32ArraySlice) -> Result<u32> {
-    let found = stream.hits();
-    // SAFETY: JavaScript does not run during the call, so nothing else reads or writes the array.
-    let (pairs, _) = unsafe { hits.as_mut() }.as_chunks_mut::<2>();
-    for (pair, &(what, back)) in pairs.iter_mut().zip(found) {
-        *pair = [what, back];
-    }
-    Ok(found.len() as u32)
-}
-
-/// The anchors of one stream.
-#[napi]
-pub struct AnchorStream {
-    stream: Option<CoreAnchorStream>,
-}
-
-#[napi]
-impl AnchorStream {
-    #[napi(constructor, catch_unwind)]
-    pub fn new(anchors: ClassInstance<Anchors>) -> Result<Self> {
-        Ok(Self { stream: Some(CoreAnchorStream::new(anchors.set.clone(), chosen_simd()?)) })
-    }
-
-    /// Scans the next bytes; writes as many hits as fit, two numbers each; returns how many there are.
-    #[napi(catch_unwind)]
-    pub fn scan(&mut self, chunk: &[u8], hits: Uint32ArraySlice) -> Result<u32> {
-        scan_hits(&mut self.stream, chunk, hits)
-    }
-
-    /// Writes the hits of the last scan again, into an array that is large enough now. Returns how many there are.
-    #[napi(catch_unwind)]
-    pub fn take(&mut self, hits: Uint32ArraySlice) -> Result<u32> {
-        take_hits(self.stream.as_ref().ok_or_else(|| refused(RELEASED))?, hits)
-    }
-}
-
-/// What base64 and hex hide in one stream.
-#[napi]
-pub struct EncodedStream {
-    stream: Option<CoreEncodedStream>,
-}
-
-#[napi]
-impl EncodedStream {
-    #[napi(constructor, catch_unwind)]
-    pub fn new() -> Result<Self> {
-        Ok(Self { stream: Some(CoreEncodedStream::new(chosen_simd()?)) })
-    }
-
-    /// Scans the next bytes; writes as many hits as fit, two numbers each; returns how many there are.
-    #[napi(catch_unwind)]
-    pub fn scan(&mut self, chunk: &[u8], hits: Uint32ArraySlice) -> Result<u32> {
-        scan_hits(&mut self.stream, chunk, hits)
-    }
-
-    /// Writes the hits of the last scan again, into an array that is large enough now. Returns how many there are.
-    #[napi(catch_unwind)]
-    pub fn take(&mut self, hits: Uint32ArraySlice) -> Result<u32> {
-        take_hits(self.stream.as_ref().ok_or_else(|| refused(RELEASED))?, hits)
     }
 }
 
