@@ -56,7 +56,7 @@ const MAX_DEPTH = 2;
 const MAX_WORD_BYTES = 4096;
 /** Kinds of hits: those of {@link ENCODED}, and escapes. */
 const ESCAPED = 2;
-/** Between two texts that one stream of anchors is shown: no anchor holds it. */
+/** Between two texts that one stream is shown: nothing that is looked for holds it. */
 const SEPARATOR = Buffer.alloc(1);
 
 interface Hit {
@@ -148,8 +148,9 @@ const keyOf = (kind: number, at: number): number => (kind << 2) | (kind === ESCA
 /** Decodes what stands in one stream. */
 export class Decoding {
   private readonly level: Level;
-  /** By depth what looks into decoded text: made when there is some. */
+  /** By depth what looks into decoded text: made when there is some, and shown one text behind the other. */
   private readonly anchors: AnchorStream[] = [];
+  private readonly encoded: EncodedStream[] = [];
 
   constructor(
     private readonly pack: RulePack,
@@ -203,8 +204,9 @@ export class Decoding {
     for (const { secret, start, end } of this.searches.known?.(bytes) ?? [])
       add({ rule: -1, known: secret, confidence: "certain", variant: "", value: "", start, end });
     if (depth < MAX_DEPTH) {
-      const inner = new Level(this.searches.encoded(), text);
-      inner.push(bytes, (each) => this.search(each, depth + 1).forEach(add));
+      const encoded = (this.encoded[depth] ??= this.searches.encoded());
+      new Level(encoded, text).push(bytes, (each) => this.search(each, depth + 1).forEach(add));
+      encoded.scan(SEPARATOR);
     }
     return matches;
   }

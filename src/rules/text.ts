@@ -11,7 +11,7 @@ const SMALL_CHUNK_BYTES = 1024;
 
 export class StreamText {
   /** What is kept of earlier chunks, from `first` on: ends where `chunk` starts. Its memory is used again. */
-  private memory: Buffer = Buffer.allocUnsafe(PAST_BYTES);
+  private memory: Buffer = EMPTY;
   private past: Buffer = EMPTY;
   private chunk: Buffer = EMPTY;
   /** Offset of the chunk. */
