@@ -82,7 +82,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: "rules",
-    usage: "<list|show ID|test [FILE]|explain [FILE]|check PATH...|import FILE>",
+    usage: "<list|show ID|test [FILE]|explain [FILE]|check PATH...|import FILE|schema>",
     summary: "list and show rules, see what they find and why not, check rule files, import those of gitleaks",
     options: [
       ...RULES.filter(({ flags }) => /^--(rules|disable|min-confidence)/.test(flags)),

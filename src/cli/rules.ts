@@ -1,4 +1,4 @@
-/** `logveil rules`: list, show, test, explain, check, import. Prints places and reasons, never the bytes of a log. */
+/** `logveil rules`: list, show, test, explain, check, import, schema. Prints places and reasons, never the bytes of a log. */
 import { readFileSync } from "node:fs";
 import { stringify } from "smol-toml";
 import { PortableAnchors } from "../core/anchors.js";
@@ -14,7 +14,7 @@ import { type MaskingOptions, rulesOf } from "./session.js";
 
 type RulesCommandOptions = Pick<MaskingOptions, "rules" | "disable" | "minConfidence"> & { readonly maxLen?: string };
 
-const VERBS = ["list", "show", "test", "explain", "check", "import"];
+const VERBS = ["list", "show", "test", "explain", "check", "import", "schema"];
 
 export async function rules([verb, ...args]: string[], options: RulesCommandOptions): Promise<number> {
   switch (verb) {
@@ -29,6 +29,8 @@ export async function rules([verb, ...args]: string[], options: RulesCommandOpti
       return check(args);
     case "import":
       return importRules(args[0], options);
+    case "schema":
+      return schema();
     default:
       throw new LogveilError("LV_USAGE", `rules: expected one of ${VERBS.join(", ")}; logveil rules --help tells more`);
   }
@@ -115,6 +117,12 @@ async function check(paths: readonly string[]): Promise<number> {
   const { loadRules } = await import("../rules/load.js");
   const all = loadRules(paths);
   print(`${all.length} rules, all proven: anchors, lengths, expressions, ${all.reduce((sum, { examples }) => sum + examples.length, 0)} examples`);
+  return EXIT.OK;
+}
+
+async function schema(): Promise<number> {
+  const { jsonSchema } = await import("../rules/schema.js");
+  print(JSON.stringify(jsonSchema(), undefined, 2));
   return EXIT.OK;
 }
 

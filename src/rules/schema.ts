@@ -49,7 +49,7 @@ export const ruleSchema = z.strictObject({
   begin: text.optional().describe("Block: the literal or RE2 that it begins with"),
   line: text.optional().describe("Block: alphabet of its lines"),
   end: text.optional().describe("Block: the literal that it ends with"),
-  decode: z.boolean().optional().describe("Whether it may be tried on decoded text; read, not used yet"),
+  decode: z.boolean().optional().describe("False: not tried on what base64, hex and escapes hide"),
   learn: z.boolean().optional().describe("Whether what it finds becomes a known secret; default: certain and high"),
   policy: z.enum(["mask", "mask+count", "count"]).optional(),
   examples: z.array(text).describe("Recipes of text; what must be masked stands in ⟦ ⟧, or is all of it"),
@@ -59,6 +59,11 @@ export const ruleSchema = z.strictObject({
 });
 
 export const fileSchema = z.strictObject({ rules: z.array(ruleSchema).min(1) });
+
+/** The JSON schema (draft 2020-12) of a file of rules, for editors: names, values and what they mean. */
+export function jsonSchema(): object {
+  return { title: "logveil rules", description: "Fields are explained in patterns/README.md", ...z.toJSONSchema(fileSchema, { io: "input" }) };
+}
 
 /** A rule as it is written. */
 export type RuleSource = z.infer<typeof ruleSchema>;

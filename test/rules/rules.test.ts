@@ -9,6 +9,7 @@ import { importGitleaks, unpack } from "../../src/rules/gitleaks.js";
 import { parseRules } from "../../src/rules/load.js";
 import { classes, randomness } from "../../src/rules/random.js";
 import { compilePattern } from "../../src/rules/re2.js";
+import { jsonSchema } from "../../src/rules/schema.js";
 import { parseRegex } from "../../src/rules/regex.js";
 import { cook } from "../../src/rules/recipes.js";
 import { ENGINES } from "../support/engines.js";
@@ -232,4 +233,16 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     expect(text(stream.push(Buffer.from(`${token.slice(10)} y\n`)))).toBe("[REDACTED:github-token] y\n");
     stream.end();
   });
+});
+
+test("the schema for editors takes what the loader takes, and names what it does not", () => {
+  const schema = jsonSchema() as {
+    properties: { rules: { items: { properties: Record<string, unknown>; required: string[]; additionalProperties: boolean } } };
+  };
+  const { properties, required, additionalProperties } = schema.properties.rules.items;
+  expect(additionalProperties).toBe(false);
+  expect(Object.keys(properties)).toEqual(expect.arrayContaining(Object.keys(BASE)));
+  expect(required).toEqual(expect.arrayContaining(["id", "kind", "examples", "references", "provenance"]));
+  expect(required).not.toContain("decode");
+  for (const [name, field] of Object.entries(properties)) expect(JSON.stringify(field), name).toMatch(/"(?:type|enum|anyOf)":/);
 });
