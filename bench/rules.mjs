@@ -7,6 +7,10 @@ import { check, median, record, smoke } from "./lib.mjs";
 
 const ROUNDS = smoke ? 1 : 5;
 const CHUNK = 256 * 1024;
+/** Enough to see what one evaluation costs. */
+const WORST_BYTES = 4096;
+/** Times the fixture logs, about 1 GB. */
+const LARGE = smoke ? 2 : 84;
 
 /** MB/s of one pass, and what was found. */
 function pass(engine, text) {
@@ -30,6 +34,36 @@ function nearlyFindings(bytes) {
     length += line.length;
   }
   return Buffer.from(lines.join(""));
+}
+
+/** The slowest logs that rules make: nothing but one anchor, for each of them, alone and with a blank between. MB/s and the anchor. */
+function worstAnchor(engine, { table }) {
+  let worst = { speed: Infinity, literal: "" };
+  const built = createEngine({ engine, rules: { learn: false } });
+  for (let anchor = 0; anchor + 1 < table.offsets.length; anchor += smoke ? 100 : 1) {
+    const literal = Buffer.from(table.bytes.subarray(table.offsets[anchor], table.offsets[anchor + 1])).toString("latin1");
+    for (const fill of ["", " "]) {
+      const log = Buffer.from((literal + fill).repeat(Math.ceil(WORST_BYTES / literal.length)), "latin1");
+      // The first run compiles the expressions.
+      pass(built, log.subarray(0, 200));
+      const { speed } = pass(built, log);
+      if (speed < worst.speed) worst = { speed, literal: literal + fill };
+    }
+  }
+  built.close();
+  return worst;
+}
+
+/** Logs of nothing but encoded text, which is decoded and holds no secret. */
+function encodedLogs(bytes) {
+  const text = "an ordinary line of some log, nothing secret about it; ";
+  const fill = (piece) => Buffer.from(piece.repeat(Math.ceil(bytes / piece.length)));
+  return {
+    "base64 in one line": fill(Buffer.from(text.repeat(3)).toString("base64")),
+    "base64, a word a line": fill(`${Buffer.from(text).toString("base64")}\n`),
+    "hex, a word a line": fill(`${Buffer.from(text).toString("hex")}\n`),
+    "percent escapes": fill(`${text.replaceAll(/[^a-z]/g, (char) => `%${char.charCodeAt(0).toString(16)}`)}\n`),
+  };
 }
 
 export function benchRules(text, secrets) {
@@ -57,7 +91,21 @@ export function benchRules(text, secrets) {
     const nearly = nearlyFindings(smoke ? 1 << 16 : 4 << 20);
     measure("every line nearly a finding", {}, nearly, 40, 0);
     measure("the same as one line", {}, Buffer.from(nearly.toString("latin1").replaceAll("\n", " "), "latin1"), 40, 0);
+    for (const [name, log] of Object.entries(encodedLogs(smoke ? 1 << 14 : 1 << 20))) measure(name, {}, log, undefined, 0);
+    const { speed, literal } = worstAnchor(engine, packOf({}));
+    record(`rules, ${engine}: nothing but one anchor, the slowest (${JSON.stringify(literal)})`, speed, "MB/s");
   }
+
+  const large = createEngine();
+  const [one, many] = [1, LARGE].map((times) => {
+    const stream = large.stream();
+    const started = performance.now();
+    for (let time = 0; time < times; time++) for (let at = 0; at < text.length; at += CHUNK) stream.push(text.subarray(at, at + CHUNK));
+    stream.end();
+    return (times * text.length) / (performance.now() - started);
+  });
+  record(`rules: speed of ${LARGE} times the fixture logs to that of one`, many / one, "", [">=", 0.9]);
+  large.close();
 
   const RE2 = createRequire(import.meta.url)("re2");
   const part = text.subarray(0, smoke ? 1 << 14 : 1 << 20);
