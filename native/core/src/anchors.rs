@@ -6,9 +6,9 @@
 //! hash tables, and compared. The portable engine finds the same: `src/core/anchors.ts`, which also defines the shape of an assignment and what may stand
 //! before a token.
 
-use crate::kernel::{AnchorBits, BLOCK_BYTES, Simd, WORD_BYTES};
+use crate::anchor_filter::{AnchorBits, AnchorFilter};
+use crate::kernel::{BLOCK_BYTES, Simd, WORD_BYTES};
 use crate::shape::{has_shape, may_start};
-use crate::sieve::{Filter, short_hash};
 
 /// Flags of an anchor; defined in `src/core/anchors.ts`.
 const FOLD: u8 = 1;
@@ -22,11 +22,7 @@ pub const KEY_BYTES: usize = 3;
 /// Anchors from this length on are looked for by windows of 4 bytes.
 const WIDE_BYTES: usize = 5;
 /// What folds letters, and a few other bytes with them.
-pub const FOLD_BITS: u32 = 0x2020_2020;
-pub const NARROW_BITS: u32 = 0x00ff_ffff;
-
-/// For each byte of an anchor of three and each byte of a log the groups that may have it there.
-pub type Masks = [[u8; 256]; KEY_BYTES];
+const FOLD_BITS: u32 = 0x2020_2020;
 
 struct Anchor {
     /// Lower case if folded.
@@ -42,12 +38,7 @@ struct Anchor {
 /// Anchors, ready to search. Immutable. They are no secrets.
 pub struct AnchorSet {
     anchors: Vec<Anchor>,
-    masks: Masks,
-    /// 4-byte windows of anchors of 5 bytes and more, and 3-byte windows of those of 4.
-    wide: Filter,
-    narrow: Filter,
-    /// The masks again by the low and the high half of the byte.
-    halves: [[[u8; 16]; 2]; KEY_BYTES],
+    filter: AnchorFilter,
     /// Anchors of three and four bytes by those.
     by_three: KeyTable,
     by_four: KeyTable,
@@ -145,7 +136,6 @@ impl AnchorSet {
             anchors.push(Anchor { literal: literal.into(), flags, follow, count, window });
         }
         let longest = anchors.iter().map(|anchor| anchor.literal.len()).max().unwrap_or(MIN_ANCHOR_BYTES);
-        let mut masks = [[0; 256]; KEY_BYTES];
         let keyed = |lengths: std::ops::RangeInclusive<usize>| {
             let some = anchors.iter().enumerate().filter(move |(_, anchor)| lengths.contains(&anchor.literal.len()));
             KeyTable::new(some.map(|(index, anchor)| (key_of(&anchor.literal[..anchor.literal.len().min(KEY_BYTES + 1)]), index as u32)).collect())
@@ -155,56 +145,18 @@ impl AnchorSet {
         });
         let by_window = KeyTable::new(by_window.collect());
         let (by_three, by_four, by_start) = (keyed(3..=3), keyed(4..=4), keyed(WIDE_BYTES..=MAX_ANCHOR_BYTES));
-        let (mut wide, mut narrow) = (Filter::new(anchors.len() * 2), Filter::new(anchors.len() * 2));
-        for Anchor { literal, flags, window, .. } in &anchors {
-            if literal.len() >= WIDE_BYTES {
-                for at in [*window, *window + 1] {
-                    wide.insert(window_hash(window_at(literal, usize::from(at))));
-                }
-            } else if literal.len() > KEY_BYTES {
-                for window in literal.windows(KEY_BYTES) {
-                    narrow.insert(narrow_hash(u32::from_le_bytes([window[0], window[1], window[2], 0])));
-                }
-            } else {
-                let group = 1 << group_of(literal[KEY_BYTES - 1]);
-                for (mask, &byte) in masks.iter_mut().zip(&**literal) {
-                    mask[usize::from(byte)] |= group;
-                    if flags & FOLD != 0 {
-                        mask[usize::from(byte.to_ascii_uppercase())] |= group;
-                    }
-                }
-            }
+        let mut filter = AnchorFilter::new();
+        for Anchor { literal, window, .. } in &anchors {
+            let known = if literal.len() < WIDE_BYTES { &literal[..] } else { &literal[usize::from(*window)..][..WIDE_BYTES] };
+            filter.insert(known);
         }
-        let mut halves = [[[0; 16]; 2]; KEY_BYTES];
-        for (mask, [low, high]) in masks.iter().zip(&mut halves) {
-            for (byte, &groups) in mask.iter().enumerate() {
-                low[byte & 15] |= groups;
-                high[byte >> 4] |= groups;
-            }
-        }
-        Some(Self { anchors, masks, wide, narrow, halves, by_three, by_four, by_window, by_start, alphabets: alphabets.into(), longest })
+        Some(Self { anchors, filter, by_three, by_four, by_window, by_start, alphabets: alphabets.into(), longest })
     }
 
     /// Whether as many bytes of an alphabet stand at `at`, as far as the text goes.
     fn follows(&self, text: &[u8], at: usize, follow: u8, count: u8) -> bool {
         let alphabet = usize::from(follow) * 256;
         text[at..].iter().take(usize::from(count)).all(|&byte| self.alphabets[alphabet + usize::from(byte)] != 0)
-    }
-
-    pub fn masks(&self) -> &Masks {
-        &self.masks
-    }
-
-    pub fn wide(&self) -> &Filter {
-        &self.wide
-    }
-
-    pub fn narrow(&self) -> &Filter {
-        &self.narrow
-    }
-
-    pub fn halves(&self) -> &[[[u8; 16]; 2]; KEY_BYTES] {
-        &self.halves
     }
 
     /// Calls `each` with every anchor that stands at `at`.
@@ -263,39 +215,13 @@ fn window_at(text: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(text[at..at + 4].try_into().expect("4 bytes"))
 }
 
-/// Hash of a 4-byte window, folded.
+/// Calls `each` with the even position of every bit; the first word begins at `start`.
 #[inline]
-pub fn window_hash(window: u32) -> u32 {
-    short_hash(u64::from(window | FOLD_BITS))
-}
-
-/// Hash of the first three bytes of a window, folded.
-#[inline]
-pub fn narrow_hash(window: u32) -> u32 {
-    short_hash(u64::from((window | FOLD_BITS) & NARROW_BITS))
-}
-
-/// The group of three-byte anchors that end with `byte`: bytes that share halves with few others in a log.
-fn group_of(byte: u8) -> u32 {
-    match byte {
-        b'_' | b'~' => 0,
-        b'-' | b'$' => 1,
-        b'0'..=b'9' => 2,
-        b'A'..=b'Z' => 3,
-        b'a'..=b'd' => 4,
-        b'e'..=b'i' => 5,
-        b'j'..=b'z' => 6,
-        _ => 7,
-    }
-}
-
-/// Calls `each` with the position of every bit; the first word begins at `start`.
-#[inline]
-fn each_bit(words: &[u64], start: usize, mut each: impl FnMut(usize)) {
+fn each_bit(words: &[u32], start: usize, mut each: impl FnMut(usize)) {
     for (word, &bits) in words.iter().enumerate() {
         let mut rest = bits;
         while rest != 0 {
-            each(start + word * WORD_BYTES + rest.trailing_zeros() as usize);
+            each(start + word * WORD_BYTES + 2 * rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
     }
@@ -340,15 +266,20 @@ impl AnchorStream {
         let first = hits.len();
         let mut add = |anchor: u32, at: usize| hits.push((anchor, (chunk.len() - at) as u32));
         for start in (0..chunk.len()).step_by(BLOCK_BYTES) {
-            let words = bits.fill(*simd, set, chunk, start);
-            each_bit(&bits.short[..words], start, |at| set.threes_at(chunk, at, &mut |anchor, _| add(anchor, at)));
-            each_bit(&bits.narrow[..words], start, |at| {
+            let words = bits.fill(*simd, &set.filter, chunk, start);
+            each_bit(&bits.threes[..words], start, |at| {
+                set.threes_at(chunk, at, &mut |anchor, _| add(anchor, at));
+                if let Some(before) = at.checked_sub(1) {
+                    set.threes_at(chunk, before, &mut |anchor, _| add(anchor, before));
+                }
+            });
+            each_bit(&bits.fours[..words], start, |at| {
                 set.fours_at(chunk, at, &mut |anchor, _| add(anchor, at));
                 if let Some(before) = at.checked_sub(1) {
                     set.fours_at(chunk, before, &mut |anchor, _| add(anchor, before));
                 }
             });
-            each_bit(&bits.wide[..words], start, |at| set.windowed(chunk, at, &mut add));
+            each_bit(&bits.windows[..words], start, |at| set.windowed(chunk, at, &mut add));
         }
         hits[first..].sort_unstable_by_key(|&(anchor, back)| (std::cmp::Reverse(back), anchor));
         tail.extend_from_slice(&chunk[chunk.len().saturating_sub(carry)..]);
