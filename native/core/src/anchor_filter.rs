@@ -1,9 +1,9 @@
 //! Where anchors may stand: the loops that see every byte of a log. They look at every even position, and nearly all of a log is done with after that.
 //!
-//! Three bytes from an even position on name a word of a table, and what stands beside those three names a few of its bits, which are set if an anchor has all
-//! these bytes. Longer anchors are known by five bytes: behind an even position stand the five, or the last four of them. Those of four bytes likewise: the four,
-//! or the last three. For those of three bytes there is a smaller table, whose words are named by two bytes. Letters are folded by setting a bit, which folds
-//! some other bytes too.
+//! The three bytes from an even position on name a word of a table, and what stands beside them names a few of its bits, which are set if an anchor has all
+//! these bytes. An anchor of five bytes and more is known by five of them: from an even position on stand all five, or the last four. Of one of four bytes stand
+//! there the four, or the last three; of one of three bytes the three, or the last two and a byte that may follow. Letters are folded by setting a bit, which
+//! folds some other bytes too.
 
 use std::ops::Range;
 
@@ -13,19 +13,18 @@ use crate::kernel::{BLOCK_BYTES, BLOCK_WORDS, Simd, WORD_BYTES};
 pub const BEFORE_BYTES: usize = 1;
 pub const BEHIND_BYTES: usize = 4;
 
-/// Words of the two tables. Both lie in the first-level cache, with room for what else is at work.
-pub const TRIPLES: usize = 1 << 13;
-pub const PAIRS: usize = 1 << 11;
+/// Words of the table. It fills the first-level cache, but a log names few of its words.
+pub const WORDS: usize = 1 << 13;
 
 /// Folds both bytes of a lane.
 pub const FOLD: u16 = 0x2020;
 
-/// Multipliers of the hashes, which are 16-bit lanes: odd, with bits all over.
-pub const TRIPLE_MIX: [u16; 2] = [0x9e35, 0x6f4d];
-pub const PAIR_MIX: u16 = 0x9e35;
+/// Multipliers of the hashes, which are 16-bit lanes: odd, with bits all over. Of the three bytes, the first two and the last: for the word, and for its bits.
+pub const WORD_MIX: [u16; 2] = [0xf1a7, 0x5d33];
+pub const BITS_MIX: [u16; 2] = [0xb1e5, 0x9d47];
+/// Of what stands beside them: one byte before; one behind; one before and one behind; two behind.
 pub const BEFORE_MIX: u16 = 0xb52d;
-pub const THIRD_MIX: u16 = 0x8d4f;
-pub const FOURTH_MIX: u16 = 0xc8b3;
+pub const NEXT_MIX: u16 = 0xc8b3;
 pub const AROUND_MIX: u16 = 0x7a95;
 pub const BEHIND_MIX: u16 = 0xa6c7;
 
@@ -56,96 +55,92 @@ impl Around {
         Self { before: lane(0) & 0xff, first: lane(1), second: lane(3), behind: lane(4) }
     }
 
-    #[inline(always)]
-    fn triple(&self) -> usize {
-        let hash = self.first.wrapping_mul(TRIPLE_MIX[0]).wrapping_add((self.second & 0xff).wrapping_mul(TRIPLE_MIX[1]));
-        usize::from(hash) / (0x10000 / TRIPLES)
+    fn hash(&self, mix: [u16; 2]) -> u16 {
+        self.first.wrapping_mul(mix[0]).wrapping_add((self.second & 0xff).wrapping_mul(mix[1]))
     }
 
     #[inline(always)]
-    fn pair(&self) -> usize {
-        usize::from(self.first.wrapping_mul(PAIR_MIX)) / (0x10000 / PAIRS)
+    fn word(&self) -> usize {
+        usize::from(self.hash(WORD_MIX)) / (0x10000 / WORDS)
     }
 
-    /// Of five bytes from the position on.
+    /// The bits of three bytes, and one of the lanes beside them.
     #[inline(always)]
-    fn five(&self) -> u16 {
-        signature(self.behind.wrapping_mul(BEHIND_MIX))
+    fn bits(&self, beside: u16, mix: u16) -> u16 {
+        signature(self.hash(BITS_MIX).wrapping_add(beside.wrapping_mul(mix)))
     }
 
-    /// Of five bytes from the one before on.
+    /// Of five bytes from the position on, and from the one before on.
     #[inline(always)]
-    fn five_before(&self) -> u16 {
-        signature((self.before | self.second & 0xff00).wrapping_mul(AROUND_MIX))
+    fn fives(&self) -> [u16; 2] {
+        [self.bits(self.behind, BEHIND_MIX), self.bits(self.before | self.second & 0xff00, AROUND_MIX)]
     }
 
-    /// Of four bytes from the position on.
+    /// Of three bytes from the position on, of four, and of four from the one before on.
     #[inline(always)]
-    fn four(&self) -> u16 {
-        signature((self.second >> 8).wrapping_mul(FOURTH_MIX))
-    }
-
-    /// Of three bytes from the position on.
-    #[inline(always)]
-    fn three(&self) -> u16 {
-        signature((self.second & 0xff).wrapping_mul(THIRD_MIX))
-    }
-
-    /// Of three or four bytes from the one before on.
-    #[inline(always)]
-    fn three_or_four_before(&self) -> u16 {
-        signature(self.before.wrapping_mul(BEFORE_MIX))
+    fn shorter(&self) -> [u16; 3] {
+        [signature(self.hash(BITS_MIX)), self.bits(self.second >> 8, NEXT_MIX), self.bits(self.before, BEFORE_MIX)]
     }
 }
 
-/// The tables. Immutable once they are in an anchor set.
+/// A word of the table: bits of five bytes of longer anchors below, bits of shorter ones above.
+pub type Word = u32;
+
+/// The table. Immutable once it is in an anchor set.
 pub struct AnchorFilter {
-    pub triples: Box<[u16; TRIPLES]>,
-    pub pairs: Box<[u16; PAIRS]>,
+    words: Box<[Word; WORDS]>,
 }
 
 impl AnchorFilter {
     pub fn new() -> Self {
-        Self { triples: Box::new([0; TRIPLES]), pairs: Box::new([0; PAIRS]) }
+        Self { words: Box::new([0; WORDS]) }
     }
 
-    /// Adds an anchor of three or four bytes, or five bytes of a longer one.
+    pub fn words(&self) -> &[Word; WORDS] {
+        &self.words
+    }
+
+    /// Adds an anchor of four bytes, or five bytes of a longer one.
     pub fn insert(&mut self, bytes: &[u8]) {
         for lead in [BEFORE_BYTES, 0] {
             let mut six = [0; 6];
             six[lead..lead + bytes.len()].copy_from_slice(bytes);
             let around = Around::new(six);
-            match (bytes.len(), lead) {
-                (3, 0) => self.pairs[around.pair()] |= around.three_or_four_before(),
-                (3, _) => self.pairs[around.pair()] |= around.three(),
-                (4, 0) => self.triples[around.triple()] |= around.three_or_four_before(),
-                (4, _) => self.triples[around.triple()] |= around.four(),
-                (_, 0) => self.triples[around.triple()] |= around.five_before(),
-                _ => self.triples[around.triple()] |= around.five(),
-            }
+            let ([five, five_before], [_, four, four_before]) = (around.fives(), around.shorter());
+            let bits = match (bytes.len(), lead) {
+                (4, 0) => u32::from(four_before) << 16,
+                (4, _) => u32::from(four) << 16,
+                (_, 0) => u32::from(five_before),
+                _ => u32::from(five),
+            };
+            self.words[around.word()] |= bits;
+        }
+    }
+
+    /// Adds an anchor of three bytes; `follows` are the bytes that may come behind it. At the end of a text a 0 does.
+    pub fn insert_three(&mut self, three: [u8; 3], follows: impl Iterator<Item = u8>) {
+        let [a, b, c] = three;
+        let even = Around::new([0, a, b, c, 0, 0]);
+        self.words[even.word()] |= u32::from(even.shorter()[0]) << 16;
+        for follow in follows.chain([0]) {
+            let odd = Around::new([a, b, c, follow, 0, 0]);
+            self.words[odd.word()] |= u32::from(odd.shorter()[2]) << 16;
         }
     }
 }
 
-/// Bits of the even positions of a stretch of a chunk, for each of its words: bit `i` is position `2 i`.
-pub struct AnchorBits {
-    /// An anchor of 3 bytes may begin here or one byte before.
-    pub threes: [u32; BLOCK_WORDS],
-    /// One of 4 bytes likewise.
-    pub fours: [u32; BLOCK_WORDS],
-    /// One of the two windows of a longer one may begin here.
-    pub windows: [u32; BLOCK_WORDS],
-}
+/// Even positions of a stretch of a chunk where an anchor may stand, for each of its words: bit `i` is position `2 i`.
+pub struct AnchorBits([u32; BLOCK_WORDS]);
 
 impl Default for AnchorBits {
     fn default() -> Self {
-        Self { threes: [0; BLOCK_WORDS], fours: [0; BLOCK_WORDS], windows: [0; BLOCK_WORDS] }
+        Self([0; BLOCK_WORDS])
     }
 }
 
 impl AnchorBits {
-    /// Fills in the bits of `chunk[start..]`, at most `BLOCK_BYTES` of it. Returns how many words that are.
-    pub fn fill(&mut self, simd: Simd, filter: &AnchorFilter, chunk: &[u8], start: usize) -> usize {
+    /// Fills in the bits of `chunk[start..]`, at most `BLOCK_BYTES` of it, and returns them.
+    pub fn fill(&mut self, simd: Simd, filter: &AnchorFilter, chunk: &[u8], start: usize) -> &[u32] {
         let rest = chunk.len() - start;
         let words = rest.min(BLOCK_BYTES).div_ceil(WORD_BYTES);
         // The first word of the chunk has no byte before it, the last ones too few behind them.
@@ -162,35 +157,32 @@ impl AnchorBits {
             let text = &chunk[start + inner.start * WORD_BYTES - BEFORE_BYTES..start + inner.end * WORD_BYTES + BEHIND_BYTES];
             self.scan(simd, filter, text, inner);
         }
-        words
+        &self.0[..words]
     }
 
     /// Fills in words from `text`, which is `BEFORE_BYTES` and `BEHIND_BYTES` longer than they cover.
     fn scan(&mut self, simd: Simd, filter: &AnchorFilter, text: &[u8], words: Range<usize>) {
-        let (threes, fours, windows) = (&mut self.threes[words.clone()], &mut self.fours[words.clone()], &mut self.windows[words]);
         match simd {
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => crate::avx2_anchors::scan(filter, text, threes, fours, windows),
-            _ => scan(filter, text, threes, fours, windows),
+            Simd::Avx2 => crate::avx2_anchors::scan(filter, text, &mut self.0[words]),
+            _ => scan(filter, text, &mut self.0[words]),
         }
     }
 }
 
-fn scan(filter: &AnchorFilter, text: &[u8], threes: &mut [u32], fours: &mut [u32], windows: &mut [u32]) {
-    for index in 0..threes.len() {
+fn scan(filter: &AnchorFilter, text: &[u8], bits: &mut [u32]) {
+    for (index, bits) in bits.iter_mut().enumerate() {
         let bytes = &text[index * WORD_BYTES..][..BEFORE_BYTES + WORD_BYTES + BEHIND_BYTES];
-        (threes[index], fours[index], windows[index]) = (0, 0, 0);
+        *bits = 0;
         for bit in 0..WORD_BYTES / 2 {
             let around = Around::new(bytes[2 * bit..2 * bit + 6].try_into().expect("6 bytes"));
-            let (triple, pair) = (filter.triples[around.triple()], filter.pairs[around.pair()]);
-            if triple == 0 && pair == 0 {
-                continue;
+            let word = filter.words[around.word()];
+            let (low, high) = (word as u16, (word >> 16) as u16);
+            if word != 0
+                && (around.fives().map(|five| low & five == five).contains(&true) || around.shorter().map(|few| high & few == few).contains(&true))
+            {
+                *bits |= 1 << bit;
             }
-            let has = |word: u16, signature: u16| u32::from(word & signature == signature) << bit;
-            let before = around.three_or_four_before();
-            threes[index] |= has(pair, around.three()) | has(pair, before);
-            fours[index] |= has(triple, around.four()) | has(triple, before);
-            windows[index] |= has(triple, around.five()) | has(triple, around.five_before());
         }
     }
 }

@@ -2,6 +2,7 @@
 //! `src/core/README.md` of the package. No I/O, no JavaScript, no knowledge of secrets beyond their needles.
 
 mod anchor_filter;
+mod anchor_keys;
 mod anchors;
 mod automaton;
 #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,151 @@
+//! Keys of anchors: the few bytes by which one is looked up. They count with letters folded by setting a bit, as in `anchor_filter.rs`.
+
+use crate::anchor_filter::BEFORE_BYTES;
+use crate::kernel::{BLOCK_BYTES, WORD_BYTES};
+
+/// Lengths of keys.
+pub const KEY_BYTES: [usize; 3] = [3, 4, 5];
+pub const MAX_KEY_BYTES: usize = KEY_BYTES[KEY_BYTES.len() - 1];
+const FOLD: u64 = 0x2020_2020_2020_2020;
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Hash of the first `length` of eight bytes, little-endian. Its high bits depend on all of them.
+#[inline(always)]
+fn hash_of(eight: u64, length: usize) -> u64 {
+    ((eight | FOLD) << (64 - 8 * length)).wrapping_add(length as u64).wrapping_mul(MIX)
+}
+
+/// Hashes of the keys that may stand at `at`, shortest first, then of those that may stand one byte before. Bytes outside of the text count as 0.
+#[inline(always)]
+pub fn keys_around(text: &[u8], at: usize) -> [u64; 2 * KEY_BYTES.len()] {
+    let eight = match at.checked_sub(BEFORE_BYTES).and_then(|start| text.get(start..start + 8)) {
+        Some(eight) => u64::from_le_bytes(eight.try_into().expect("8 bytes")),
+        None => outside(text, at),
+    };
+    let [here, before] = [eight >> 8, eight].map(|eight| KEY_BYTES.map(|length| hash_of(eight, length)));
+    [here[0], here[1], here[2], before[0], before[1], before[2]]
+}
+
+#[cold]
+fn outside(text: &[u8], at: usize) -> u64 {
+    (0..8)
+        .rev()
+        .fold(0, |eight, index| eight << 8 | u64::from((at + index).checked_sub(BEFORE_BYTES).and_then(|at| text.get(at)).map_or(0, |&byte| byte)))
+}
+
+/// Bits of the filter: few enough to stay in cache, many enough that few of them are set.
+const FILTER_BITS: u32 = 17;
+
+/// An open-addressing table from hashes of keys to all anchors that have one. What has the same hash is taken for the same.
+pub struct KeyTable {
+    /// One bit per key.
+    filter: Box<[u64; 1 << (FILTER_BITS - 6)]>,
+    /// Hash and range in `order`, which is empty in a slot that is.
+    slots: Vec<(u32, u32, u32)>,
+    /// Numbers of anchors, those with the same key together.
+    order: Vec<u32>,
+}
+
+impl KeyTable {
+    pub fn new<'a>(keys: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
+        let mut keys: Vec<(u64, u32)> =
+            keys.map(|(key, anchor)| (hash_of(key.iter().rev().fold(0, |eight, &byte| eight << 8 | u64::from(byte)), key.len()), anchor)).collect();
+        keys.sort_unstable();
+        let same_key = |a: &(u64, u32), b: &(u64, u32)| a.0 >> 32 == b.0 >> 32;
+        let distinct = keys.chunk_by(same_key).count();
+        let size = (distinct * 2).max(16).next_power_of_two();
+        let order = keys.iter().map(|&(_, anchor)| anchor).collect();
+        let mut table = Self { filter: Box::new([0; 1 << (FILTER_BITS - 6)]), slots: vec![(0, 0, 0); size], order };
+        let mut start = 0;
+        for same in keys.chunk_by(same_key) {
+            let hash = same[0].0;
+            let bit = hash >> (64 - FILTER_BITS);
+            table.filter[bit as usize / 64] |= 1 << (bit % 64);
+            let mut slot = table.slot(hash);
+            while table.slots[slot].1 != table.slots[slot].2 {
+                slot = (slot + 1) & (size - 1);
+            }
+            let end = start + same.len() as u32;
+            table.slots[slot] = ((hash >> 32) as u32, start, end);
+            start = end;
+        }
+        table
+    }
+
+    /// Whether some key may have this hash.
+    #[inline(always)]
+    pub fn may_have(&self, hash: u64) -> bool {
+        let bit = hash >> (64 - FILTER_BITS);
+        self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
+    }
+
+    fn slot(&self, hash: u64) -> usize {
+        (hash >> (64 - self.slots.len().trailing_zeros())) as usize
+    }
+
+    #[inline]
+    pub fn get(&self, hash: u64) -> &[u32] {
+        let mut slot = self.slot(hash);
+        loop {
+            let (found, start, end) = self.slots[slot];
+            if start == end || found == (hash >> 32) as u32 {
+                return &self.order[start as usize..end as usize];
+            }
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+    }
+}
+
+/// Positions of a block where a key may stand, or one byte before.
+pub struct Places {
+    /// Position, and for each of its keys a bit: whether there may be an anchor with it.
+    places: [(u32, u32); BLOCK_BYTES / 2 + STEP],
+    count: usize,
+}
+
+/// So many bits of a word are taken without asking whether they are there: that costs less than a branch that nobody can predict.
+const STEP: usize = 4;
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { places: [(0, 0); BLOCK_BYTES / 2 + STEP], count: 0 }
+    }
+}
+
+impl Places {
+    /// Takes the positions of bits; the first word begins at `start`.
+    pub fn fill(&mut self, words: &[u32], start: usize) {
+        let mut count = 0;
+        for (word, &bits) in words.iter().enumerate() {
+            let first = (start + word * WORD_BYTES) as u32;
+            let next = count + bits.count_ones() as usize;
+            let mut rest = bits;
+            while count < next {
+                for place in &mut self.places[count..count + STEP] {
+                    place.0 = first + 2 * rest.trailing_zeros();
+                    rest &= rest.wrapping_sub(1);
+                }
+                count += STEP;
+            }
+            count = next;
+        }
+        self.count = count;
+    }
+
+    /// Keeps those where a key of the table may stand.
+    pub fn sift(&mut self, table: &KeyTable, text: &[u8]) {
+        let mut kept = 0;
+        for index in 0..self.count {
+            let at = self.places[index].0;
+            let keys = keys_around(text, at as usize);
+            let which = keys.iter().rev().fold(0, |which, &hash| which << 1 | u32::from(table.may_have(hash)));
+            self.places[kept] = (at, which);
+            kept += usize::from(which != 0);
+        }
+        self.count = kept;
+    }
+
+    pub fn all(&self) -> &[(u32, u32)] {
+        &self.places[..self.count]
+    }
+}
