@@ -1,11 +1,12 @@
 //! Keys of anchors: the few bytes by which one is looked up. They count with letters folded by setting a bit, as in `anchor_filter.rs`.
 
-use crate::anchor_filter::BEFORE_BYTES;
-use crate::kernel::{BLOCK_BYTES, WORD_BYTES};
+use crate::kernel::{BLOCK_BYTES, Simd, WORD_BYTES};
 
 /// Lengths of keys.
 pub const KEY_BYTES: [usize; 3] = [3, 4, 5];
 pub const MAX_KEY_BYTES: usize = KEY_BYTES[KEY_BYTES.len() - 1];
+/// Of the keys around a position those that begin there.
+pub const HERE: u32 = (1 << KEY_BYTES.len()) - 1;
 const FOLD: u64 = 0x2020_2020_2020_2020;
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -15,22 +16,25 @@ fn hash_of(eight: u64, length: usize) -> u64 {
     ((eight | FOLD) << (64 - 8 * length)).wrapping_add(length as u64).wrapping_mul(MIX)
 }
 
-/// Hashes of the keys that may stand at `at`, shortest first, then of those that may stand one byte before. Bytes outside of the text count as 0.
+/// The bytes in which keys that begin at a position, or one byte before, may stand. What is outside of the text counts as 0.
 #[inline(always)]
-pub fn keys_around(text: &[u8], at: usize) -> [u64; 2 * KEY_BYTES.len()] {
-    let eight = match at.checked_sub(BEFORE_BYTES).and_then(|start| text.get(start..start + 8)) {
+fn around(text: &[u8], at: usize) -> u64 {
+    match at.checked_sub(1).and_then(|start| text.get(start..start + 8)) {
         Some(eight) => u64::from_le_bytes(eight.try_into().expect("8 bytes")),
-        None => outside(text, at),
-    };
-    let [here, before] = [eight >> 8, eight].map(|eight| KEY_BYTES.map(|length| hash_of(eight, length)));
-    [here[0], here[1], here[2], before[0], before[1], before[2]]
+        None => at_an_end(text, at),
+    }
 }
 
 #[cold]
-fn outside(text: &[u8], at: usize) -> u64 {
-    (0..8)
-        .rev()
-        .fold(0, |eight, index| eight << 8 | u64::from((at + index).checked_sub(BEFORE_BYTES).and_then(|at| text.get(at)).map_or(0, |&byte| byte)))
+fn at_an_end(text: &[u8], at: usize) -> u64 {
+    let byte = |at: Option<usize>| at.and_then(|at| text.get(at)).map_or(0, |&byte| u64::from(byte));
+    (0..8).rev().fold(0, |eight, index| eight << 8 | byte((at + index).checked_sub(1)))
+}
+
+/// Hash of one of the keys around `at`: those that begin there, shortest first, then those that begin one byte before.
+#[inline(always)]
+fn key_hash(around: u64, which: usize) -> u64 {
+    hash_of(if which < KEY_BYTES.len() { around >> 8 } else { around }, KEY_BYTES[which % KEY_BYTES.len()])
 }
 
 /// Bits of the filter: few enough to stay in cache, many enough that few of them are set.
@@ -74,7 +78,7 @@ impl KeyTable {
 
     /// Whether some key may have this hash.
     #[inline(always)]
-    pub fn may_have(&self, hash: u64) -> bool {
+    fn may_have(&self, hash: u64) -> bool {
         let bit = hash >> (64 - FILTER_BITS);
         self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
     }
@@ -83,8 +87,27 @@ impl KeyTable {
         (hash >> (64 - self.slots.len().trailing_zeros())) as usize
     }
 
+    /// Anchors whose key may be one around `at`, and where that begins: those of `which`, a bit each.
     #[inline]
-    pub fn get(&self, hash: u64) -> &[u32] {
+    pub fn around(&self, text: &[u8], at: usize, which: u32) -> impl Iterator<Item = (usize, &[u32])> {
+        let bytes = around(text, at);
+        let mut rest = which;
+        std::iter::from_fn(move || {
+            let which = (rest != 0).then_some(rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some((at - which / KEY_BYTES.len(), self.get(key_hash(bytes, which))))
+        })
+    }
+
+    /// Which of the keys around `at` the filter knows, a bit each.
+    #[inline(always)]
+    pub fn known(&self, text: &[u8], at: usize) -> u32 {
+        let bytes = around(text, at);
+        (0..2 * KEY_BYTES.len()).fold(0, |known, which| known | u32::from(self.may_have(key_hash(bytes, which))) << which)
+    }
+
+    #[inline]
+    fn get(&self, hash: u64) -> &[u32] {
         let mut slot = self.slot(hash);
         loop {
             let (found, start, end) = self.slots[slot];
@@ -113,8 +136,18 @@ impl Default for Places {
 }
 
 impl Places {
-    /// Takes the positions of bits; the first word begins at `start`.
-    pub fn fill(&mut self, words: &[u32], start: usize) {
+    /// Positions of bits, of which the first word begins at `start`, where the table may know a key.
+    pub fn find(&mut self, simd: Simd, table: &KeyTable, text: &[u8], words: &[u32], start: usize) -> &[(u32, u32)] {
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => crate::avx2_anchors::find(self, table, text, words, start),
+            _ => self.find_in(table, text, words, start),
+        }
+        &self.places[..self.count]
+    }
+
+    #[inline(always)]
+    pub fn find_in(&mut self, table: &KeyTable, text: &[u8], words: &[u32], start: usize) {
         let mut count = 0;
         for (word, &bits) in words.iter().enumerate() {
             let first = (start + word * WORD_BYTES) as u32;
@@ -129,23 +162,12 @@ impl Places {
             }
             count = next;
         }
-        self.count = count;
-    }
-
-    /// Keeps those where a key of the table may stand.
-    pub fn sift(&mut self, table: &KeyTable, text: &[u8]) {
-        let mut kept = 0;
-        for index in 0..self.count {
+        self.count = 0;
+        for index in 0..count {
             let at = self.places[index].0;
-            let keys = keys_around(text, at as usize);
-            let which = keys.iter().rev().fold(0, |which, &hash| which << 1 | u32::from(table.may_have(hash)));
-            self.places[kept] = (at, which);
-            kept += usize::from(which != 0);
+            let known = table.known(text, at as usize);
+            self.places[self.count] = (at, known);
+            self.count += usize::from(known != 0);
         }
-        self.count = kept;
-    }
-
-    pub fn all(&self) -> &[(u32, u32)] {
-        &self.places[..self.count]
     }
 }

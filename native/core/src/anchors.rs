@@ -5,7 +5,7 @@
 //! portable engine finds the same: `src/core/anchors.ts`, which also defines the shape of an assignment and what may stand before a token.
 
 use crate::anchor_filter::{AnchorBits, AnchorFilter};
-use crate::anchor_keys::{KEY_BYTES, KeyTable, MAX_KEY_BYTES, Places, keys_around};
+use crate::anchor_keys::{HERE, KeyTable, MAX_KEY_BYTES, Places};
 use crate::kernel::{BLOCK_BYTES, Simd};
 use crate::shape::{has_shape, may_start};
 
@@ -87,24 +87,32 @@ impl AnchorSet {
         text[at..].iter().take(usize::from(count)).all(|&byte| self.alphabets[alphabet + usize::from(byte)] != 0)
     }
 
-    /// Calls `each` with every anchor whose key of `length` bytes stands at `at`, where it starts, and where it ends.
+    /// Calls `each` with every anchor that has one of the keys around `at`, where it starts, and where it ends.
     #[inline]
-    fn keyed(&self, text: &[u8], at: usize, hash: u64, mut each: impl FnMut(u32, usize, usize)) {
-        for &index in self.by_key.get(hash) {
-            let anchor = &self.anchors[index as usize];
-            let Some(start) = at.checked_sub(usize::from(anchor.key)) else { continue };
-            let end = start + anchor.literal.len();
-            let Some(here) = text.get(start..end) else { continue };
-            let equal = if anchor.flags & FOLD != 0 { here.eq_ignore_ascii_case(&anchor.literal) } else { *here == *anchor.literal };
-            // What rules most of them out comes first.
-            if equal
-                && self.follows(text, end, anchor.follow, anchor.count)
-                && (anchor.flags & TOKEN == 0 || may_start(text, start))
-                && (anchor.flags & ASSIGN == 0 || has_shape(text, end))
-            {
-                each(index, start, end);
+    fn stand_around(&self, text: &[u8], at: usize, which: u32, mut each: impl FnMut(u32, usize, usize)) {
+        for (at, anchors) in self.by_key.around(text, at, which) {
+            for &index in anchors {
+                let anchor = &self.anchors[index as usize];
+                let Some(start) = at.checked_sub(usize::from(anchor.key)) else { continue };
+                if let Some(end) = self.stands(text, start, anchor) {
+                    each(index, start, end);
+                }
             }
         }
+    }
+
+    /// Where an anchor that starts at `start` ends.
+    #[inline]
+    fn stands(&self, text: &[u8], start: usize, anchor: &Anchor) -> Option<usize> {
+        let end = start + anchor.literal.len();
+        let here = text.get(start..end)?;
+        let equal = if anchor.flags & FOLD != 0 { here.eq_ignore_ascii_case(&anchor.literal) } else { *here == *anchor.literal };
+        // What rules most of them out comes first.
+        (equal
+            && self.follows(text, end, anchor.follow, anchor.count)
+            && (anchor.flags & TOKEN == 0 || may_start(text, start))
+            && (anchor.flags & ASSIGN == 0 || has_shape(text, end)))
+        .then_some(end)
     }
 }
 
@@ -136,26 +144,19 @@ impl AnchorStream {
             joined.extend_from_slice(&chunk[..chunk.len().min(carry)]);
             let total = before + chunk.len();
             for at in 0..joined.len() {
-                for hash in keys_around(&joined, at)[..KEY_BYTES.len()].iter().filter(|&&hash| set.by_key.may_have(hash)) {
-                    set.keyed(&joined, at, *hash, |anchor, start, end| {
-                        if start < before && end > before {
-                            hits.push((anchor, (total - start) as u32));
-                        }
-                    });
-                }
+                set.stand_around(&joined, at, set.by_key.known(&joined, at) & HERE, |anchor, start, end| {
+                    if start < before && end > before {
+                        hits.push((anchor, (total - start) as u32));
+                    }
+                });
             }
             joined.truncate(before);
             *tail = joined;
         }
         for start in (0..chunk.len()).step_by(BLOCK_BYTES) {
-            places.fill(bits.fill(*simd, &set.filter, chunk, start), start);
-            places.sift(&set.by_key, chunk);
-            for &(at, which) in places.all() {
-                let hashes = keys_around(chunk, at as usize);
-                for index in (0..hashes.len()).filter(|index| which >> index & 1 != 0) {
-                    let at = at as usize - index / KEY_BYTES.len();
-                    set.keyed(chunk, at, hashes[index], |anchor, start, _| hits.push((anchor, (chunk.len() - start) as u32)));
-                }
+            let words = bits.fill(*simd, &set.filter, chunk, start);
+            for &(at, which) in places.find(*simd, &set.by_key, chunk, words, start) {
+                set.stand_around(chunk, at as usize, which, |anchor, start, _| hits.push((anchor, (chunk.len() - start) as u32)));
             }
         }
         hits.sort_unstable_by_key(|&(anchor, back)| (std::cmp::Reverse(back), anchor));

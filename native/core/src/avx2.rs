@@ -6,8 +6,9 @@ use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
 use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, mix};
 
+/// AVX2, and the instructions for bits that every machine with it has.
 pub fn available() -> bool {
-    is_x86_feature_detected!("avx2")
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
 }
 
 /// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover.

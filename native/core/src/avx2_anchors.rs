@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use crate::anchor_filter::*;
+use crate::anchor_keys::{KeyTable, Places};
 use crate::avx2::available;
 use crate::kernel::WORD_BYTES;
 
@@ -115,4 +116,16 @@ unsafe fn test(words: &[Word; WORDS], text: &[u8], names: &Strip, bits: &mut [u3
         let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(a, b));
         *bits = _mm256_movemask_epi8(bytes).cast_unsigned();
     }
+}
+
+/// `Places::find_in` with the instructions for bits that come with AVX2.
+pub fn find(places: &mut Places, table: &KeyTable, text: &[u8], words: &[u32], start: usize) {
+    assert!(available());
+    // SAFETY: AVX2 is there, and what comes with it.
+    unsafe { find_with_bits(places, table, text, words, start) };
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+fn find_with_bits(places: &mut Places, table: &KeyTable, text: &[u8], words: &[u32], start: usize) {
+    places.find_in(table, text, words, start);
 }
