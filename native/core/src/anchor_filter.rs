@@ -76,14 +76,21 @@ impl Around {
         [self.bits(self.behind, BEHIND_MIX), self.bits(self.before | self.second & 0xff00, AROUND_MIX)]
     }
 
-    /// Of three bytes from the position on, of four, and of four from the one before on.
+    /// Of three bytes from the position on, and of four.
     #[inline(always)]
-    fn shorter(&self) -> [u16; 3] {
-        [signature(self.hash(BITS_MIX)), self.bits(self.second >> 8, NEXT_MIX), self.bits(self.before, BEFORE_MIX)]
+    fn shorter(&self) -> [u16; 2] {
+        [signature(self.hash(BITS_MIX)), self.bits(self.second >> 8, NEXT_MIX)]
+    }
+
+    /// Of four bytes from the one before on.
+    #[inline(always)]
+    fn before(&self) -> u16 {
+        self.bits(self.before, BEFORE_MIX)
     }
 }
 
-/// A word of the table: bits of five bytes of longer anchors below, bits of shorter ones above.
+/// A word of the table. Most is in its lower half; in the upper one are bits of short anchors that begin one byte before, which are many: whatever may follow
+/// three bytes is among them.
 pub type Word = u32;
 
 /// The table. Immutable once it is in an anchor set.
@@ -106,10 +113,10 @@ impl AnchorFilter {
             let mut six = [0; 6];
             six[lead..lead + bytes.len()].copy_from_slice(bytes);
             let around = Around::new(six);
-            let ([five, five_before], [_, four, four_before]) = (around.fives(), around.shorter());
+            let ([five, five_before], [_, four]) = (around.fives(), around.shorter());
             let bits = match (bytes.len(), lead) {
-                (4, 0) => u32::from(four_before) << 16,
-                (4, _) => u32::from(four) << 16,
+                (4, 0) => u32::from(around.before()) << 16,
+                (4, _) => u32::from(four),
                 (_, 0) => u32::from(five_before),
                 _ => u32::from(five),
             };
@@ -121,10 +128,10 @@ impl AnchorFilter {
     pub fn insert_three(&mut self, three: [u8; 3], follows: impl Iterator<Item = u8>) {
         let [a, b, c] = three;
         let even = Around::new([0, a, b, c, 0, 0]);
-        self.words[even.word()] |= u32::from(even.shorter()[0]) << 16;
+        self.words[even.word()] |= u32::from(even.shorter()[0]);
         for follow in follows.chain([0]) {
             let odd = Around::new([a, b, c, follow, 0, 0]);
-            self.words[odd.word()] |= u32::from(odd.shorter()[2]) << 16;
+            self.words[odd.word()] |= u32::from(odd.before()) << 16;
         }
     }
 }
@@ -178,9 +185,10 @@ fn scan(filter: &AnchorFilter, text: &[u8], bits: &mut [u32]) {
             let around = Around::new(bytes[2 * bit..2 * bit + 6].try_into().expect("6 bytes"));
             let word = filter.words[around.word()];
             let (low, high) = (word as u16, (word >> 16) as u16);
-            if word != 0
-                && (around.fives().map(|five| low & five == five).contains(&true) || around.shorter().map(|few| high & few == few).contains(&true))
-            {
+            let [a, b] = around.fives();
+            let [c, d] = around.shorter();
+            let before = around.before();
+            if [a, b, c, d].iter().any(|bits| low & bits == *bits) || high & before == before {
                 *bits |= 1 << bit;
             }
         }

@@ -91,7 +91,8 @@ impl KeyTable {
     #[inline]
     pub fn around(&self, text: &[u8], at: usize, which: u32) -> impl Iterator<Item = (usize, &[u32])> {
         let bytes = around(text, at);
-        let mut rest = which;
+        // Before the text stands nothing.
+        let mut rest = if at == 0 { which & HERE } else { which };
         std::iter::from_fn(move || {
             let which = (rest != 0).then_some(rest.trailing_zeros() as usize)?;
             rest &= rest - 1;

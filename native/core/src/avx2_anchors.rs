@@ -100,7 +100,7 @@ unsafe fn test(words: &[Word; WORDS], text: &[u8], names: &Strip, bits: &mut [u3
         let [a, b] = [0, LANES].map(|lane| {
             let names = names[index * POSITIONS + lane..][..LANES].try_into().expect("16 lanes");
             // SAFETY: the caller's.
-            let [longer, shorter] = unsafe { look_up(words, names) };
+            let [low_half, high_half] = unsafe { look_up(words, names) };
             let at = BEFORE_BYTES + index * WORD_BYTES + 2 * lane;
             let before = _mm256_and_si256(_mm256_or_si256(load(text, at - 1), fold), low);
             let first = _mm256_or_si256(load(text, at), fold);
@@ -109,9 +109,9 @@ unsafe fn test(words: &[Word; WORDS], text: &[u8], names: &Strip, bits: &mut [u3
             let around = _mm256_or_si256(before, _mm256_andnot_si256(low, second));
             let three = hash(first, _mm256_and_si256(second, low), BITS_MIX);
             let beside = |lane: __m256i, mix: u16| _mm256_add_epi16(three, _mm256_mullo_epi16(lane, lanes(mix)));
-            let four = _mm256_or_si256(has(shorter, beside(_mm256_srli_epi16::<8>(second), NEXT_MIX)), has(shorter, beside(before, BEFORE_MIX)));
-            let five = _mm256_or_si256(has(longer, beside(behind, BEHIND_MIX)), has(longer, beside(around, AROUND_MIX)));
-            _mm256_or_si256(has(shorter, three), _mm256_or_si256(four, five))
+            let four = _mm256_or_si256(has(low_half, beside(_mm256_srli_epi16::<8>(second), NEXT_MIX)), has(high_half, beside(before, BEFORE_MIX)));
+            let five = _mm256_or_si256(has(low_half, beside(behind, BEHIND_MIX)), has(low_half, beside(around, AROUND_MIX)));
+            _mm256_or_si256(has(low_half, three), _mm256_or_si256(four, five))
         });
         let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi16(a, b));
         *bits = _mm256_movemask_epi8(bytes).cast_unsigned();
