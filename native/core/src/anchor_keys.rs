@@ -31,19 +31,24 @@ fn at_an_end(text: &[u8], at: usize) -> u64 {
     (0..8).rev().fold(0, |eight, index| eight << 8 | byte((at + index).checked_sub(1)))
 }
 
-/// Hash of one of the keys around `at`: those that begin there, shortest first, then those that begin one byte before.
+/// Words of the filter: few enough to stay in cache, many enough that few of their bits are set.
+const FILTER_WORDS: usize = 1 << 11;
+
 #[inline(always)]
-fn key_hash(around: u64, which: usize) -> u64 {
-    hash_of(if which < KEY_BYTES.len() { around >> 8 } else { around }, KEY_BYTES[which % KEY_BYTES.len()])
+fn filter_word(three: u64) -> usize {
+    (three >> (64 - FILTER_WORDS.trailing_zeros())) as usize
 }
 
-/// Bits of the filter: few enough to stay in cache, many enough that few of them are set.
-const FILTER_BITS: u32 = 17;
+/// The bit of a key in its word: by bits of the hash that depend on its last byte, and, if it has no more than the three that name the word, on other bits.
+#[inline(always)]
+fn filter_bit(hash: u64, length: usize) -> u64 {
+    if length == KEY_BYTES[0] { hash >> 47 & 63 } else { hash >> 58 }
+}
 
 /// An open-addressing table from hashes of keys to all anchors that have one. What has the same hash is taken for the same.
 pub struct KeyTable {
-    /// One bit per key.
-    filter: Box<[u64; 1 << (FILTER_BITS - 6)]>,
+    /// One bit per key, in the word that the hash of its first three bytes names.
+    filter: Box<[u64; FILTER_WORDS]>,
     /// Hash and range in `order`, which is empty in a slot that is.
     slots: Vec<(u32, u32, u32)>,
     /// Numbers of anchors, those with the same key together.
@@ -52,19 +57,23 @@ pub struct KeyTable {
 
 impl KeyTable {
     pub fn new<'a>(keys: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
-        let mut keys: Vec<(u64, u32)> =
-            keys.map(|(key, anchor)| (hash_of(key.iter().rev().fold(0, |eight, &byte| eight << 8 | u64::from(byte)), key.len()), anchor)).collect();
+        let mut filter = Box::new([0; FILTER_WORDS]);
+        let mut hashed = |key: &[u8]| {
+            let eight = key.iter().rev().fold(0, |eight, &byte| eight << 8 | u64::from(byte));
+            let hash = hash_of(eight, key.len());
+            filter[filter_word(hash_of(eight, KEY_BYTES[0]))] |= 1 << filter_bit(hash, key.len());
+            hash
+        };
+        let mut keys: Vec<(u64, u32)> = keys.map(|(key, anchor)| (hashed(key), anchor)).collect();
         keys.sort_unstable();
         let same_key = |a: &(u64, u32), b: &(u64, u32)| a.0 >> 32 == b.0 >> 32;
         let distinct = keys.chunk_by(same_key).count();
         let size = (distinct * 2).max(16).next_power_of_two();
         let order = keys.iter().map(|&(_, anchor)| anchor).collect();
-        let mut table = Self { filter: Box::new([0; 1 << (FILTER_BITS - 6)]), slots: vec![(0, 0, 0); size], order };
+        let mut table = Self { filter, slots: vec![(0, 0, 0); size], order };
         let mut start = 0;
         for same in keys.chunk_by(same_key) {
             let hash = same[0].0;
-            let bit = hash >> (64 - FILTER_BITS);
-            table.filter[bit as usize / 64] |= 1 << (bit % 64);
             let mut slot = table.slot(hash);
             while table.slots[slot].1 != table.slots[slot].2 {
                 slot = (slot + 1) & (size - 1);
@@ -74,13 +83,6 @@ impl KeyTable {
             start = end;
         }
         table
-    }
-
-    /// Whether some key may have this hash.
-    #[inline(always)]
-    fn may_have(&self, hash: u64) -> bool {
-        let bit = hash >> (64 - FILTER_BITS);
-        self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
     }
 
     fn slot(&self, hash: u64) -> usize {
@@ -96,15 +98,22 @@ impl KeyTable {
         std::iter::from_fn(move || {
             let which = (rest != 0).then_some(rest.trailing_zeros() as usize)?;
             rest &= rest - 1;
-            Some((at - which / KEY_BYTES.len(), self.get(key_hash(bytes, which))))
+            let (back, length) = (which / KEY_BYTES.len(), KEY_BYTES[which % KEY_BYTES.len()]);
+            Some((at - back, self.get(hash_of(if back == 0 { bytes >> 8 } else { bytes }, length))))
         })
     }
 
-    /// Which of the keys around `at` the filter knows, a bit each.
+    /// Which of the keys around `at` the filter knows, a bit each: those that begin there, shortest first, then those that begin one byte before.
     #[inline(always)]
     pub fn known(&self, text: &[u8], at: usize) -> u32 {
         let bytes = around(text, at);
-        (0..2 * KEY_BYTES.len()).fold(0, |known, which| known | u32::from(self.may_have(key_hash(bytes, which))) << which)
+        let [here, before] = [bytes >> 8, bytes].map(|eight| {
+            let [three, four, five] = KEY_BYTES.map(|length| hash_of(eight, length));
+            let word = self.filter[filter_word(three)];
+            let bit = |hash: u64, length: usize| word >> filter_bit(hash, length) & 1;
+            bit(three, KEY_BYTES[0]) | bit(four, KEY_BYTES[1]) << 1 | bit(five, KEY_BYTES[2]) << 2
+        });
+        (here | before << KEY_BYTES.len()) as u32
     }
 
     #[inline]
@@ -163,12 +172,13 @@ impl Places {
             }
             count = next;
         }
-        self.count = 0;
+        let mut kept = 0;
         for index in 0..count {
             let at = self.places[index].0;
             let known = table.known(text, at as usize);
-            self.places[self.count] = (at, known);
-            self.count += usize::from(known != 0);
+            self.places[kept] = (at, known);
+            kept += usize::from(known != 0);
         }
+        self.count = kept;
     }
 }
