@@ -23,7 +23,7 @@ export interface AnchorTable {
   readonly bytes: Uint8Array;
   readonly offsets: Uint32Array;
   readonly flags: Uint8Array;
-  /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its two rarest neighbouring 4-byte windows begin (5 bytes and more). */
+  /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its five rarest bytes begin (if it has them). */
   readonly hints: Uint8Array;
   /** 256 bytes per alphabet, 1 for a byte that belongs to it. */
   readonly alphabets: Uint8Array;
