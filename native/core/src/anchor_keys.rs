@@ -10,10 +10,10 @@ pub const HERE: u32 = (1 << KEY_BYTES.len()) - 1;
 const FOLD: u64 = 0x2020_2020_2020_2020;
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Hash of the first `length` of eight bytes, little-endian. Its high bits depend on all of them.
+/// Hash of the first `length` of eight bytes, little-endian. Its high bits depend on all of them. No folded byte is 0, so keys of different lengths differ.
 #[inline(always)]
 fn hash_of(eight: u64, length: usize) -> u64 {
-    ((eight | FOLD) << (64 - 8 * length)).wrapping_add(length as u64).wrapping_mul(MIX)
+    ((eight | FOLD) << (64 - 8 * length)).wrapping_mul(MIX)
 }
 
 /// The bytes in which keys that begin at a position, or one byte before, may stand. What is outside of the text counts as 0.

@@ -23,7 +23,7 @@ pub fn scan(filter: &AnchorFilter, text: &[u8], bits: &mut [u32]) {
     let mut names = [0; STRIP_WORDS * POSITIONS];
     for (index, bits) in bits.chunks_mut(STRIP_WORDS).enumerate() {
         let text = &text[index * STRIP_WORDS * WORD_BYTES..];
-        // SAFETY: AVX2 is there, and `text` covers the words and what their positions reach into.
+        // SAFETY: AVX2 is there, `text` covers the words and what their positions reach into, and `name` leaves names below `WORDS`.
         unsafe {
             name(text, &mut names[..bits.len() * POSITIONS]);
             test(filter.words(), text, &names, bits);
