@@ -156,6 +156,7 @@ impl Places {
         &self.places[..self.count]
     }
 
+    /// `find` for any machine, to be inlined into loops that may use more of its instructions.
     #[inline(always)]
     pub fn find_in(&mut self, table: &KeyTable, text: &[u8], words: &[u32], start: usize) {
         let mut count = 0;

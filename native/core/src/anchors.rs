@@ -45,8 +45,8 @@ impl Anchor {
 }
 
 impl AnchorSet {
-    /// Builds a set; anchor `i` is `bytes[offsets[i]..offsets[i + 1]]`, its key, if it is longer than one, begins at `hints[3 * i + 2]`, and at least `hints[3 * i + 1]` bytes of
-    /// alphabet `hints[3 * i]` must come behind it.
+    /// Builds a set; anchor `i` is `bytes[offsets[i]..offsets[i + 1]]`, its key, if it is longer than one, begins at `hints[3 * i + 2]`, and at least
+    /// `hints[3 * i + 1]` bytes of alphabet `hints[3 * i]` must come behind it.
     /// None if the table is not one, or an anchor is too short or too long.
     pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], alphabets: &[u8]) -> Option<Self> {
         if offsets.len() != flags.len() + 1 || offsets[0] != 0 || offsets[flags.len()] as usize != bytes.len() || hints.len() != flags.len() * 3 {
@@ -160,6 +160,8 @@ impl AnchorStream {
             }
         }
         hits.sort_unstable_by_key(|&(anchor, back)| (std::cmp::Reverse(back), anchor));
+        // Two keys of which one begins with the other may have the same hash: each finds the anchors of both.
+        hits.dedup();
         tail.extend_from_slice(&chunk[chunk.len().saturating_sub(carry)..]);
         let extra = tail.len().saturating_sub(carry);
         tail.drain(..extra);
