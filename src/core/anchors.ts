@@ -2,7 +2,7 @@
  * Finding anchors: the literals that make a rule worth a look. The boundary for both engines, and the portable one.
  *
  * An anchor has 3 to 32 bytes and may match ASCII letters of either case. All places are reported; what they mean is the rules' business. The portable loop looks
- * up the first four bytes, folded to lower case, in a filter, and three in another for anchors that have no more. What passes is compared.
+ * up three bytes, folded to lower case, in a table of what anchors begin with, then four in a filter if there are longer ones. What passes is compared.
  */
 
 /** Flags of an anchor, a byte each in {@link AnchorTable.flags}. */
@@ -23,7 +23,7 @@ export interface AnchorTable {
   readonly bytes: Uint8Array;
   readonly offsets: Uint32Array;
   readonly flags: Uint8Array;
-  /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its two rarest neighbouring 4-byte windows begin (5 bytes and more). */
+  /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its five rarest bytes begin (if it has them). */
   readonly hints: Uint8Array;
   /** 256 bytes per alphabet, 1 for a byte that belongs to it. */
   readonly alphabets: Uint8Array;
@@ -108,18 +108,21 @@ export const HIT_SIZE = 2;
 
 const fold = (byte: number): number => (byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte);
 
-/** Bits of a filter over hashes: small enough to stay in cache, large enough that few of its bits are set. */
-const FILTER_BITS = 17;
+/** Bits of a hash: tables that are small enough to stay in cache, and large enough that little of them is taken. */
+const HASH_BITS = 16;
 const MIX = 0x9e3779b1;
-const slot = (key: number): number => Math.imul(key, MIX) >>> (32 - FILTER_BITS);
+const slot = (key: number): number => Math.imul(key, MIX) >>> (32 - HASH_BITS);
+/** What begins with three bytes: an anchor that has no more, or a longer one. */
+const SHORT = 1;
+const LONG = 2;
 
 /** The anchors of a pack, ready to search. Immutable. */
 export class PortableAnchors implements AnchorSet {
   /** Letters in lower case. */
   readonly folds = Uint8Array.from({ length: 256 }, (_, byte) => fold(byte));
-  /** Hashes of the first four bytes, folded; and of the first three of anchors that have no more. */
-  readonly fours = new Uint8Array(1 << (FILTER_BITS - 3));
-  readonly threes = new Uint8Array(1 << (FILTER_BITS - 3));
+  /** By the hash of three bytes, folded, what begins with them; by the hash of four, 1 if anything does. */
+  readonly threes = new Uint8Array(1 << HASH_BITS);
+  readonly fours = new Uint8Array(1 << HASH_BITS);
   /** Anchors by those bytes. */
   readonly byFour = new Map<number, number[]>();
   readonly byThree = new Map<number, number[]>();
@@ -131,10 +134,10 @@ export class PortableAnchors implements AnchorSet {
       const three = (fold(bytes[at]!) << 16) | (fold(bytes[at + 1]!) << 8) | fold(bytes[at + 2]!);
       const longer = offsets[anchor + 1]! - at > MIN_ANCHOR_BYTES;
       const key = longer ? (three << 8) | fold(bytes[at + 3]!) : three;
-      const [known, filter] = longer ? [this.byFour, this.fours] : [this.byThree, this.threes];
+      const known = longer ? this.byFour : this.byThree;
       known.set(key, [...(known.get(key) ?? []), anchor]);
-      const bit = slot(key);
-      filter[bit >> 3]! |= 1 << (bit & 7);
+      this.threes[slot(three)]! |= longer ? LONG : SHORT;
+      if (longer) this.fours[slot(key)] = 1;
     }
   }
 
@@ -181,10 +184,11 @@ class PortableAnchorStream implements AnchorStream {
     let key = text.length < 3 ? 0 : (folds[text[0]!]! << 16) | (folds[text[1]!]! << 8) | folds[text[2]!]!;
     for (let at = 0; at < last; at++) {
       const next = (key << 8) | (at + 3 < text.length ? folds[text[at + 3]!]! : 0);
-      const four = Math.imul(next, MIX) >>> (32 - FILTER_BITS);
-      const three = Math.imul(key, MIX) >>> (32 - FILTER_BITS);
-      if ((fours[four >> 3]! >> (four & 7)) & 1) this.compare(text, at, this.anchors.byFour.get(next), total, past);
-      if ((threes[three >> 3]! >> (three & 7)) & 1) this.compare(text, at, this.anchors.byThree.get(key), total, past);
+      const kinds = threes[slot(key)]!;
+      if (kinds !== 0) {
+        if ((kinds & LONG) !== 0 && fours[slot(next)] !== 0) this.compare(text, at, this.anchors.byFour.get(next), total, past);
+        if ((kinds & SHORT) !== 0) this.compare(text, at, this.anchors.byThree.get(key), total, past);
+      }
       key = next & 0xffffff;
     }
   }

@@ -81,7 +81,7 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
 
 const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
 
-/** Lays alphabets out, equal ones once, and says where the rarest windows of anchors are. */
+/** Lays alphabets out, equal ones once, and says where the rarest bytes of anchors are. */
 function hintTable(literals: readonly { readonly literal: string; readonly follow: Follow }[]): { hints: Uint8Array; alphabets: Uint8Array } {
   const numbers = new Map<string, number>();
   const sets: ByteSet[] = [];
@@ -94,27 +94,26 @@ function hintTable(literals: readonly { readonly literal: string; readonly follo
       sets.push(set);
     }
     // With no room for another alphabet the rule is asked each time.
-    hints.set([...(number === undefined || count === 0 ? [0, 0] : [number, count]), rarestWindows(literal)], anchor * 3);
+    hints.set([...(number === undefined || count === 0 ? [0, 0] : [number, count]), rarestFive(literal)], anchor * 3);
   });
   return { hints, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])) };
 }
 
-/** Words that logs are full of: windows out of them tell nothing. */
+/** Words that logs are full of: bytes out of them tell nothing. */
 const LOG_WORDS =
   "package packages testing tests building builds modules compile compiling installing installed executing execute production product development staging default version versions " +
   "session sessions options option configure configuration source sources script scripts passed password error errors warning information info true false https customer custom " +
   "encrypted decrypt crypto external internal enable disable container containers trailing training interface internet account counter code resource release create created require " +
   "download downloading upload uploaded process processing project directory repository environment variables platform service server";
 
-/** Where the two neighbouring 4-byte windows begin that text is least likely to hold; 0 for an anchor that is too short. */
-function rarestWindows(literal: string): number {
+/** Where the five bytes begin that text is least likely to hold; 0 for an anchor that is too short. */
+function rarestFive(literal: string): number {
   const pairs = Array.from({ length: literal.length - 1 }, (_, at) => commonness(literal.charCodeAt(at), literal.charCodeAt(at + 1)));
   const lower = literal.toLowerCase();
   let best = 0;
   let least = Infinity;
   for (let at = 0; at + 5 <= literal.length; at++) {
-    const words = Number(LOG_WORDS.includes(lower.slice(at, at + 4))) + Number(LOG_WORDS.includes(lower.slice(at + 1, at + 5)));
-    const score = pairs[at + 1]! + pairs[at + 2]! + Math.max(pairs[at]!, pairs[at + 3]!) + 1000 * words;
+    const score = pairs[at]! + pairs[at + 1]! + pairs[at + 2]! + pairs[at + 3]! + (LOG_WORDS.includes(lower.slice(at, at + 5)) ? 1000 : 0);
     if (score < least) [best, least] = [at, score];
   }
   return best;

@@ -2,13 +2,13 @@
 
 use std::arch::x86_64::*;
 
-use crate::anchors::{AnchorSet, FOLD_BITS, NARROW_BITS};
 use crate::kernel::{BEHIND_BYTES, WORD_BYTES};
 use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, mix};
 
+/// AVX2, and the instructions for bits that every machine with it has.
 pub fn available() -> bool {
-    is_x86_feature_detected!("avx2")
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
 }
 
 /// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover.
@@ -210,57 +210,5 @@ fn gaps_of(text: &[u8], gaps: &mut [u64]) {
     let mask = |bytes| u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(of_low_bits, bytes), bytes)).cast_unsigned());
     for (index, gap) in gaps.iter_mut().enumerate() {
         *gap = mask(load(text, index * WORD_BYTES)) | mask(load(text, index * WORD_BYTES + 32)) << 32;
-    }
-}
-
-/// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover: where anchors may stand.
-pub fn anchors(set: &AnchorSet, text: &[u8], short: &mut [u64], narrow: &mut [u64], wide: &mut [u64]) {
-    assert!(available() && short.len() == narrow.len() && short.len() == wide.len());
-    assert!(short.is_empty() || text.len() >= short.len() * WORD_BYTES + BEHIND_BYTES);
-    // SAFETY: AVX2 is there, and `text` covers all words and what their last positions reach into.
-    unsafe {
-        short_anchors(set, text, short);
-        anchor_windows(set.narrow(), NARROW_BITS, text, narrow);
-        anchor_windows(set.wide(), u32::MAX, text, wide);
-    }
-}
-
-#[target_feature(enable = "avx2")]
-fn short_anchors(set: &AnchorSet, text: &[u8], bits: &mut [u64]) {
-    let table = |half: &[u8; 16]| {
-        // SAFETY: sixteen bytes are read from an array of sixteen.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(half.as_ptr().cast()) })
-    };
-    let tables = set.halves().each_ref().map(|[low, high]| [table(low), table(high)]);
-    let half = _mm256_set1_epi8(15);
-    for (index, word) in bits.iter_mut().enumerate() {
-        let mut found = [0u32; 2];
-        for (part, found) in found.iter_mut().enumerate() {
-            let at = index * WORD_BYTES + part * 32;
-            let mut groups = _mm256_set1_epi8(-1);
-            for (position, [low, high]) in tables.iter().enumerate() {
-                let bytes = load(text, at + position);
-                let lows = _mm256_shuffle_epi8(*low, _mm256_and_si256(bytes, half));
-                let highs = _mm256_shuffle_epi8(*high, _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half));
-                groups = _mm256_and_si256(groups, _mm256_and_si256(lows, highs));
-            }
-            *found = !_mm256_movemask_epi8(_mm256_cmpeq_epi8(groups, _mm256_setzero_si256())).cast_unsigned();
-        }
-        *word = u64::from(found[0]) | u64::from(found[1]) << 32;
-    }
-}
-
-/// Looks up the bytes of `mask` of the window at every even position, letters folded.
-#[target_feature(enable = "avx2")]
-fn anchor_windows(filter: &Filter, mask: u32, text: &[u8], bits: &mut [u64]) {
-    let table = Table::new(filter);
-    let [low_mix, fold, mask] = [mix()[0], FOLD_BITS, mask].map(|bits| _mm256_set1_epi32(bits.cast_signed()));
-    for (index, word) in bits.iter_mut().enumerate() {
-        *word = 0;
-        for at in [0, 2, 32, 34] {
-            let windows = _mm256_and_si256(_mm256_or_si256(load(text, index * WORD_BYTES + at), fold), mask);
-            let product = _mm256_mullo_epi32(windows, low_mix);
-            *word |= spread(table.look_up(_mm256_xor_si256(product, _mm256_srli_epi32::<15>(product)))) << at;
-        }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use crate::anchors::{AnchorSet, narrow_hash, window_hash};
 use crate::projection::is_blank;
 use crate::sieve::{Filter, LONG_BYTES, Short, Sieve, long_hash, short_hash};
 
@@ -118,69 +117,6 @@ pub fn look_up(simd: Simd, filter: &Filter, windows: &[u64], hits: &mut [u8]) {
             for (eight, hits) in windows.chunks_exact(8).zip(hits) {
                 *hits = eight.iter().rev().fold(0, |hits, &window| hits << 1 | u8::from(filter.has(long_hash(window))));
             }
-        }
-    }
-}
-
-/// Where anchors may stand in a stretch of a chunk, for each of its words.
-pub struct AnchorBits {
-    /// Positions where one of 3 bytes may begin.
-    pub short: [u64; BLOCK_WORDS],
-    /// Even positions with a 3-byte window of one of 4: it begins there or one byte before.
-    pub narrow: [u64; BLOCK_WORDS],
-    /// Even positions with a 4-byte window of a longer one.
-    pub wide: [u64; BLOCK_WORDS],
-}
-
-impl Default for AnchorBits {
-    fn default() -> Self {
-        Self { short: [0; BLOCK_WORDS], narrow: [0; BLOCK_WORDS], wide: [0; BLOCK_WORDS] }
-    }
-}
-
-impl AnchorBits {
-    /// Fills in the bits of `chunk[start..]`, at most `BLOCK_BYTES` of it. Returns how many words that are.
-    pub fn fill(&mut self, simd: Simd, set: &AnchorSet, chunk: &[u8], start: usize) -> usize {
-        let behind = &chunk[start..chunk.len().min(start + BLOCK_BYTES + BEHIND_BYTES)];
-        let words = behind.len().min(BLOCK_BYTES).div_ceil(WORD_BYTES);
-        let whole = behind.len().saturating_sub(BEHIND_BYTES) / WORD_BYTES;
-        self.scan(simd, set, behind, 0..whole);
-        for word in whole..words {
-            let rest = &behind[word * WORD_BYTES..];
-            // No anchor holds a NUL, so none is found in what is not there.
-            let mut padded = [0; WORD_BYTES + BEHIND_BYTES];
-            let length = rest.len().min(padded.len());
-            padded[..length].copy_from_slice(&rest[..length]);
-            self.scan(simd, set, &padded, word..word + 1);
-        }
-        words
-    }
-
-    /// Fills in words from `text`, which is `BEHIND_BYTES` longer than they cover.
-    fn scan(&mut self, simd: Simd, set: &AnchorSet, text: &[u8], words: Range<usize>) {
-        let short = &mut self.short[words.clone()];
-        let (narrow, wide) = (&mut self.narrow[words.clone()], &mut self.wide[words]);
-        match simd {
-            #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => crate::avx2::anchors(set, text, short, narrow, wide),
-            _ => scalar_anchors(set, text, short, narrow, wide),
-        }
-    }
-}
-
-fn scalar_anchors(set: &AnchorSet, text: &[u8], short: &mut [u64], narrow: &mut [u64], wide: &mut [u64]) {
-    let [first, second, third] = set.masks();
-    for index in 0..short.len() {
-        let bytes = &text[index * WORD_BYTES..][..WORD_BYTES + BEHIND_BYTES];
-        (short[index], narrow[index], wide[index]) = (0, 0, 0);
-        for at in 0..WORD_BYTES {
-            let groups = first[usize::from(bytes[at])] & second[usize::from(bytes[at + 1])] & third[usize::from(bytes[at + 2])];
-            short[index] |= u64::from(groups != 0) << at;
-        }
-        for at in (0..WORD_BYTES).step_by(2) {
-            let window = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            narrow[index] |= u64::from(set.narrow().has(narrow_hash(window))) << at;
-            wide[index] |= u64::from(set.wide().has(window_hash(window))) << at;
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The matcher of logveil. Read `stream.rs` first (what one chunk goes through), then `automaton.rs`; the words are defined in
 //! `src/core/README.md` of the package. No I/O, no JavaScript, no knowledge of secrets beyond their needles.
 
+mod anchor_filter;
+mod anchor_keys;
 mod anchors;
 mod automaton;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_anchors;
 #[cfg(target_arch = "x86_64")]
 mod avx2_encoded;
 mod block;

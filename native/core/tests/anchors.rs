@@ -86,6 +86,67 @@ fn finds_what_a_naive_search_finds() {
     }
 }
 
+/// Anchors of every length with what must follow them, at every offset around the ends of words, of blocks, and of chunks.
+#[test]
+fn finds_anchors_with_what_follows_at_every_offset() {
+    let literals: [(&[u8], u8); 12] = [
+        (b"k3y", 0),
+        (b"ab_", FOLD),
+        (b"://", 0),
+        (b"Zq-7", 0),
+        (b"wo\x00d", FOLD),
+        (b"five5", FOLD),
+        (b"[five", 0),
+        (b"@sixth", FOLD),
+        (b"{Seven}", 0),
+        (b"nineteen-letter-one", FOLD),
+        (b"A_B_C_D_E_F_G_H_I_J_K_L_M_N_O_P_", 0),
+        (b"zzz", 0),
+    ];
+    // Upper-case letters alone may follow, one or three of them; nothing need follow every third anchor.
+    let alphabet: Vec<u8> = (0..=255u8).map(|byte| u8::from(byte.is_ascii_uppercase())).collect();
+    let counts: Vec<usize> = (0..literals.len()).map(|anchor| [1, 3, 0][anchor % 3]).collect();
+    let bytes: Vec<u8> = literals.iter().flat_map(|(literal, _)| literal.to_vec()).collect();
+    let mut offsets = vec![0];
+    literals.iter().for_each(|(literal, _)| offsets.push(offsets[offsets.len() - 1] + literal.len() as u32));
+    let flags: Vec<u8> = literals.iter().map(|&(_, flags)| flags).collect();
+    let keys = |last: bool| literals.map(|(literal, _)| if last { literal.len().saturating_sub(5) } else { 0 } as u8);
+    for keys in [keys(false), keys(true)] {
+        let hints: Vec<u8> = counts.iter().zip(keys).flat_map(|(&count, key)| [0, count as u8, key]).collect();
+        let set = Arc::new(AnchorSet::new(&bytes, &offsets, &flags, &hints, &alphabet).expect("a table"));
+        for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
+            for (anchor, (literal, flags)) in literals.iter().enumerate() {
+                let written = [literal.to_vec(), literal.to_ascii_uppercase()];
+                for (text, behind) in written.iter().take(1 + usize::from(flags & FOLD)).flat_map(|text| [(text, "XYZ"), (text, "X.Z"), (text, "")]) {
+                    for around in [0, 64, 4096, 8192] {
+                        for start in (around - literal.len().min(around)).saturating_sub(9)..around + 9 {
+                            let mut log = vec![b'.'; start];
+                            log.extend_from_slice(text);
+                            log.extend_from_slice(behind.as_bytes());
+                            // At the end of the log what must follow is not there yet.
+                            let wanted = behind.is_empty() || behind.bytes().take(counts[anchor]).all(|byte| byte.is_ascii_uppercase());
+                            if !behind.is_empty() {
+                                log.extend([b'.'; 80]);
+                            }
+                            let mut stream = AnchorStream::new(set.clone(), simd);
+                            stream.scan(&log);
+                            let hit = [(anchor as u32, (log.len() - start) as u32)];
+                            assert_eq!(stream.hits(), if wanted { &hit[..] } else { &[] }, "{simd:?}, anchor {anchor} at {start} before {behind:?}");
+                            for cut in (start + 1..start + text.len()).filter(|_| wanted && around == 64) {
+                                let mut stream = AnchorStream::new(set.clone(), simd);
+                                stream.scan(&log[..cut]);
+                                assert_eq!(stream.hits(), &[]);
+                                stream.scan(&log[cut..]);
+                                assert_eq!(stream.hits(), &hit, "{simd:?}, anchor {anchor} at {start} cut at {cut}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn refuses_what_is_no_table() {
     assert!(AnchorSet::new(b"ab", &[0, 2], &[0], &[0, 0, 0], &[]).is_none());
