@@ -221,10 +221,55 @@ function bestLiterals(parts: readonly Node[]): string[] {
   return best;
 }
 
-/** A byte that every match of a node holds, or -1. */
-export function requiredByte(node: Node): number {
-  for (const part of node.kind === "concat" ? node.parts : [node]) if (part.kind === "set" && size(part.set) === 1) return part.set.indexOf(1);
-  return -1;
+/** How often logs have a byte, roughly: the sum over a set tells how little it says that one of them is there. */
+function commonness(byte: number): number {
+  if (byte === 0x20) return 8;
+  const char = String.fromCharCode(byte);
+  if (/[A-Za-z]/.test(char)) return 6;
+  return /\d/.test(char) ? 5 : "-./:_,".includes(char) ? 4 : 1;
+}
+const MOST_COMMON = 16;
+
+const weight = (set: ByteSet): number => set.reduce((sum, member, byte) => sum + member * commonness(byte), 0);
+const rarest = (sets: readonly ByteSet[]): ByteSet | undefined => sets.toSorted((a, b) => weight(a) - weight(b))[0];
+
+/** Sets of bytes one of each of which every match of a node holds. */
+function required(node: Node): ByteSet[] {
+  switch (node.kind) {
+    case "set":
+      return [node.set];
+    case "group":
+      return required(node.part);
+    case "repeat":
+      return node.min >= 1 ? required(node.part) : [];
+    case "concat":
+      return node.parts.flatMap(required);
+    default: {
+      const each = node.parts.map((part) => rarest(required(part)));
+      return each.some((set) => set === undefined) ? [] : [union(...each.map((set) => set!))];
+    }
+  }
+}
+
+/** What of a node stands behind its first anchor in every match; arguments as in {@link anchorPlace}. */
+export function behindAnchor(node: Node, has: (text: string) => number, fold: boolean): Node {
+  const parts = node.kind === "concat" ? node.parts : [node];
+  const last = parts.findIndex((_, index) => anchorPlace(concat(parts.slice(0, index + 1)), has, fold) !== undefined);
+  return concat(last < 0 ? [] : parts.slice(last + 1));
+}
+
+/** Rare bytes one of which every match of a node holds; empty if none are known. */
+export function requiredBytes(node: Node): ByteSet {
+  const set = rarest(required(node));
+  return set !== undefined && weight(set) <= MOST_COMMON ? set : EMPTY;
+}
+
+const MOST_WORDS = 12;
+
+/** Words in lower case one of which every match of a node holds, in either case; none if none are known. */
+export function requiredWords(node: Node): readonly string[] {
+  const words = literals(node);
+  return words.length <= MOST_WORDS ? words : [];
 }
 
 /** For each of the first `most` places of a match the bytes that may stand there. */

@@ -2,7 +2,7 @@
 import { ANCHOR } from "../core/anchors.js";
 import { alphabet, type ByteSet, complement, EMPTY, interned, size, union } from "./bytes.js";
 import { type Pattern, lazyPattern } from "./re2.js";
-import { anchorPlace, bytesOf, findGroup, type FoundGroup, lastRepeat, lengths, placesOf, requiredByte } from "./analysis.js";
+import { anchorPlace, behindAnchor, bytesOf, findGroup, type FoundGroup, lastRepeat, lengths, placesOf, requiredBytes, requiredWords } from "./analysis.js";
 import { type Node, parseRegex, RegexError } from "./regex.js";
 import type { RuleSource } from "./schema.js";
 
@@ -48,8 +48,10 @@ export interface LineRule extends RuleBase {
   readonly pattern: () => Pattern;
   /** Most and fewest bytes of a match before the anchor. */
   readonly before: { readonly min: number; readonly max: number };
-  /** A byte that must follow the secret somewhere; -1: none. */
-  readonly needs: number;
+  /** Rare bytes one of which a match holds, behind its anchor if that stands first; empty: none are known. */
+  readonly needs: ByteSet;
+  /** Words one of which it holds there, in either case; none: none are known. */
+  readonly words: readonly string[];
   /** Bytes that a match may begin with. */
   readonly first: ByteSet;
   /** Bytes that may stand from the start of the secret on: what is kept back before an anchor has them all. */
@@ -170,7 +172,7 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
-export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "first" | "held" | "around">;
+export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "words" | "first" | "held" | "around">;
 
 function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
@@ -179,7 +181,17 @@ function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFa
   const exact = facts.before.min === facts.before.max;
   const regex = facts.around === undefined ? source.regex : source.regex.replace(SECRET_GROUP, "(?:");
   const pattern = lazyPattern(exact ? `^(?:${regex})` : regex, facts.around === undefined ? "d" : "");
-  return { source, id: source.id, confidence: source.confidence, kind: "line", anchors, pattern, ...facts, alphabet: interned(facts.alphabet) };
+  return {
+    source,
+    id: source.id,
+    confidence: source.confidence,
+    kind: "line",
+    anchors,
+    pattern,
+    ...facts,
+    alphabet: interned(facts.alphabet),
+    needs: interned(facts.needs),
+  };
 }
 
 function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], set: ByteSet | undefined): LineFacts {
@@ -197,16 +209,18 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
   const found = findGroup(node, SECRET);
   if (found === undefined) throw new RuleFault("regex", "what is masked must stand in a group (?P<secret>…)");
   // With the anchor before the secret, all of it stands behind.
-  const behindAnchor = anchorPlace(found.before, (text) => findAnchor(text, anchors), fold) !== undefined;
+  const secretBehind = anchorPlace(found.before, (text) => findAnchor(text, anchors), fold) !== undefined;
+  const rest = before.max === 0 ? behindAnchor(node, (text) => findAnchor(text, anchors), fold) : found.behind;
   return {
     // Where something must follow the secret, its mask cannot run on.
     alphabet: set ?? (lengths(found.behind).min > 0 ? EMPTY : lastRepeat(found.group)),
     follow: followOf(node, anchors, before),
-    ahead: Math.min(before.max - lengths(found.before).min, behindAnchor ? -Math.min(...anchors.map(({ literal }) => literal.length)) : Infinity),
+    ahead: Math.min(before.max - lengths(found.before).min, secretBehind ? -Math.min(...anchors.map(({ literal }) => literal.length)) : Infinity),
     before,
     after: max - before.min,
     bytes: bytesOf(node),
-    needs: found.isNested ? -1 : requiredByte(found.behind),
+    needs: requiredBytes(rest),
+    words: requiredWords(rest),
     first: placesOf(node, 1)[0]!,
     held: found.isNested ? bytesOf(node) : union(bytesOf(found.group), bytesOf(found.behind)),
     ...aroundOf(regex, found),

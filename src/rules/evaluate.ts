@@ -4,7 +4,7 @@
  */
 import { PLAIN_VALUE, readAssignment } from "./assign.js";
 import { tokenMayEnd, tokenMayStart } from "./boundary.js";
-import type { ByteSet } from "./bytes.js";
+import { type ByteSet, EMPTY } from "./bytes.js";
 import { checksumHolds } from "./checksums.js";
 import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn } from "./compile.js";
 import { isNoise } from "./noise.js";
@@ -64,11 +64,13 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   }
   // A match holds no byte that the rule's expression cannot consume: it ends there at the latest.
   const limit = at + rule.after;
+  const { bytes, needs, before } = rule;
   let until = at;
-  while (until < limit && text.at(until) >= 0 && rule.bytes[text.at(until)] === 1) until++;
+  for (let byte = text.at(until); until < limit && byte >= 0 && bytes[byte] === 1; byte = text.at(until)) until++;
   if (text.at(until) < 0 && !text.ended) return "more";
-  if (rule.needs >= 0 && !holds(text, rule.needs, at - rule.before.max, until)) return near?.("its expression does not match");
-  const found = search(rule, text, at, until + 1);
+  const needed = before.max === 0 ? at + length : at - before.max;
+  if (needs !== EMPTY && !text.holds(needs, needed, until)) return near?.("its expression does not match");
+  const found = search(rule, text, at, length, until + 1);
   if (found === undefined) return near?.("its expression does not match");
   const { from, start, end } = found;
   if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return near?.("it begins inside a word");
@@ -79,18 +81,17 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   return accept(rule, text, from, start, end, near);
 }
 
-function holds(text: StreamText, byte: number, from: number, to: number): boolean {
-  for (let at = from; at < to; at++) if (text.at(at) === byte) return true;
-  return false;
-}
-
 /** The match that holds the anchor at `at`: where it starts, and its secret. */
-function search(rule: LineRule, text: StreamText, at: number, until: number): { from: number; start: number; end: number } | undefined {
+function search(rule: LineRule, text: StreamText, at: number, length: number, until: number): { from: number; start: number; end: number } | undefined {
   const { min, max } = rule.before;
   const pattern = rule.pattern();
   let from = Math.max(text.start, at - max);
   if (min === max && from > at - max) return undefined;
   if (min < max && !beginsIn(rule, text, from, at - min)) return undefined;
+  if (rule.words.length > 0) {
+    const behind = text.latin1(max === 0 ? at + length : from, until).toLowerCase();
+    if (!rule.words.some((word) => behind.includes(word))) return undefined;
+  }
   for (;;) {
     const match = pattern.exec(text.latin1(from, until));
     if (match === null || from + match.index > at) return undefined;

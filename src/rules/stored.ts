@@ -8,9 +8,10 @@ type Bits = string;
 
 export interface StoredRule {
   readonly source: RuleSource;
-  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "first" | "held" | "follow"> & {
+  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "needs" | "first" | "held" | "follow"> & {
     readonly alphabet: Bits;
     readonly bytes: Bits;
+    readonly needs: Bits;
     readonly first: Bits;
     readonly held: Bits;
     readonly follow: { readonly set: Bits; readonly count: number };
@@ -21,17 +22,18 @@ export function storeRule(rule: Rule): StoredRule {
   const { examples: _, negatives: __, ...rest } = rule.source;
   const source: RuleSource = { ...rest, examples: [] };
   if (rule.kind !== "line") return { source };
-  const { alphabet, bytes, needs, first, held, follow, ahead, before, after, around } = rule;
+  const { alphabet, bytes, needs, words, first, held, follow, ahead, before, after, around } = rule;
   return {
     source,
     facts: {
-      needs,
+      words,
       ahead,
       before,
       after,
       ...(around === undefined ? {} : { around }),
       alphabet: toBits(alphabet),
       bytes: toBits(bytes),
+      needs: toBits(needs),
       first: toBits(first),
       held: toBits(held),
       follow: { set: toBits(follow.set), count: follow.count },
@@ -45,6 +47,7 @@ export function restoreRule({ source, facts }: StoredRule): Rule {
     ...facts,
     alphabet: fromBits(facts.alphabet),
     bytes: fromBits(facts.bytes),
+    needs: fromBits(facts.needs),
     first: fromBits(facts.first),
     held: fromBits(facts.held),
     follow: { set: fromBits(facts.follow.set), count: facts.follow.count },

@@ -60,6 +60,21 @@ export class StreamText {
     return offset >= this.start ? this.past[offset - this.start]! : -1;
   }
 
+  /** Whether a byte of `set` stands in `[from, to)`, as far as it is there. */
+  holds(set: Uint8Array, from: number, to: number): boolean {
+    const { chunk, base } = this;
+    if (from >= base) {
+      const end = Math.min(to, this.total) - base;
+      for (let at = from - base; at < end; at++) if (set[chunk[at]!] === 1) return true;
+      return false;
+    }
+    for (let at = Math.max(from, this.start); at < to; at++) {
+      const byte = this.at(at);
+      if (byte >= 0 && set[byte] === 1) return true;
+    }
+    return false;
+  }
+
   /** `[from, to)` as a Latin-1 string, as far as it is there. */
   latin1(from: number, to: number): string {
     const { base } = this;
