@@ -230,7 +230,7 @@ function commonness(byte: number): number {
 }
 const MOST_COMMON = 16;
 
-const weight = (set: ByteSet): number => set.reduce((sum, member, byte) => sum + member * commonness(byte), 0);
+const weight = (set: ByteSet): number => set.reduce((total, member, byte) => total + member * commonness(byte), 0);
 const rarest = (sets: readonly ByteSet[]): ByteSet | undefined => sets.toSorted((a, b) => weight(a) - weight(b))[0];
 
 /** Sets of bytes one of each of which every match of a node holds. */
