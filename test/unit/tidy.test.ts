@@ -20,7 +20,8 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
   stream: ["live", "engine", "core"],
   engine: ["live", "stream", "native", "secrets", "rules", "core"],
   providers: ["engine", "secrets", "codec"],
-  cli: ["providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
+  sidecar: ["engine", "live", "secrets", "codec", "providers", "stream"],
+  cli: ["sidecar", "providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
   index: ["engine", "live", "native", "secrets", "rules"],
 };
 

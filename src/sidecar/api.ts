@@ -1,0 +1,107 @@
+/** The sidecar's own API: logs come in stream by stream, and masked ones are read back. */
+import { pipeline } from "node:stream/promises";
+import type { Call, Route } from "./http.js";
+import { json } from "./http.js";
+import { type Jobs, type JobStream, Refusal } from "./jobs.js";
+import { isName } from "./store.js";
+
+const OFFSET = "logveil-offset";
+
+interface Names {
+  readonly job: string;
+  readonly stream: string;
+}
+
+/** Whether a request may write to a job. Throws a {@link Refusal}. */
+export type Authorize = (call: Call, job: string) => void;
+
+/** What writes is refused unless `isTrusted`: `POST` a piece of a stream, `POST …/end`, `GET` and `HEAD` it, and what there is. */
+export function apiRoutes(jobs: Jobs, authorize: Authorize, isTrusted: () => boolean): Route[] {
+  const named = (call: Call): Names => {
+    const { job = "", stream = "" } = call.params;
+    if (!isName(job) || !isName(stream)) throw new Refusal(400, "names of jobs and streams have 1 to 100 bytes of UTF-8 without control characters");
+    authorize(call, job);
+    if (call.request.method === "POST" && !isTrusted()) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
+    return { job, stream };
+  };
+  const path = "/v1/jobs/:job/streams/:stream";
+  return [
+    { method: "POST", path, handle: (call) => receive(call, jobs, named(call)) },
+    {
+      method: "POST",
+      path: `${path}/end`,
+      async handle(call) {
+        const stream = await open(jobs, named(call));
+        call.request.resume();
+        await stream.end();
+        answerOffset(call, stream);
+      },
+    },
+    { method: "GET", path, handle: (call) => send(call, jobs, named(call)) },
+    {
+      method: "HEAD",
+      path,
+      async handle(call) {
+        const { job, stream } = named(call);
+        if (jobs.live(job, stream) === undefined && (await jobs.store.read(job, stream, 0)) === undefined) throw new Refusal(404, "there is no such stream");
+        const { received } = await open(jobs, { job, stream });
+        call.response.writeHead(200, { [OFFSET]: String(received) }).end();
+      },
+    },
+    { method: "GET", path: "/v1/jobs", handle: async ({ response }) => json(response, 200, { jobs: await jobs.store.jobs() }) },
+    {
+      method: "GET",
+      path: "/v1/jobs/:job",
+      async handle({ response, params }) {
+        const info = isName(params["job"]!) ? await jobs.store.info(params["job"]!) : undefined;
+        if (info === undefined) throw new Refusal(404, "there is no such job");
+        json(response, 200, info);
+      },
+    },
+  ];
+}
+
+const open = (jobs: Jobs, { job, stream }: Names): Promise<JobStream> => jobs.stream(job, stream);
+
+/** Takes a body as it comes; answers when what was let go of it is durable. */
+async function receive(call: Call, jobs: Jobs, names: Names): Promise<void> {
+  const { request } = call;
+  const coding = request.headers["content-encoding"];
+  if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here");
+  const offset = offsetOf(request.headers[OFFSET]);
+  const stream = await open(jobs, names);
+  const writer = stream.claim(offset);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) await stream.write(writer, chunk);
+    await stream.commit();
+  } finally {
+    stream.release(writer);
+  }
+  answerOffset(call, stream);
+}
+
+function offsetOf(header: string | string[] | undefined): number | undefined {
+  if (header === undefined) return undefined;
+  const offset = Number(header);
+  if (typeof header !== "string" || !/^\d{1,16}$/.test(header) || !Number.isSafeInteger(offset))
+    throw new Refusal(400, "Logveil-Offset: expected a number of bytes");
+  return offset;
+}
+
+/** `Logveil-Offset` is what is kept: bytes from there on were taken, and are to be sent again only if the sidecar is lost before a later answer. */
+function answerOffset({ response }: Call, stream: JobStream): void {
+  json(response, 200, { offset: stream.position.input, received: stream.received }, { [OFFSET]: String(stream.position.input) });
+}
+
+async function send({ response, query }: Call, jobs: Jobs, { job, stream }: Names): Promise<void> {
+  const from = Number(query.get("from") ?? "0");
+  if (!Number.isSafeInteger(from) || from < 0) throw new Refusal(400, "from: expected a number of bytes");
+  const follow = ["1", "true"].includes(query.get("follow") ?? "");
+  const gone = new AbortController();
+  response.once("close", () => gone.abort());
+  const bytes = (await jobs.live(job, stream))?.read(from, follow, gone.signal) ?? (await jobs.store.read(job, stream, from));
+  if (bytes === undefined) throw new Refusal(404, "there is no such stream");
+  response.writeHead(200, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "x-content-type-options": "nosniff" });
+  response.flushHeaders();
+  await pipeline(bytes, response);
+}

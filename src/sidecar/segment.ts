@@ -1,0 +1,85 @@
+/**
+ * One file of masked log on disk, with its commits beside it: `<start>.log` holds bytes, `<start>.commits` a record of 32 bytes for each time they were made durable:
+ * offset behind the last durable byte of the output, the same of the input, a check. What stands behind the last commit was never acknowledged and is cut off.
+ */
+import { type FileHandle, open } from "node:fs/promises";
+import { blake3 } from "@noble/hashes/blake3.js";
+
+/** Offsets in a stream, in bytes: of what came in, and of what is kept. */
+export interface Position {
+  readonly input: number;
+  readonly output: number;
+}
+
+const RECORD_BYTES = 32;
+const CHECKED_BYTES = 16;
+
+function encode({ input, output }: Position): Buffer {
+  const record = Buffer.alloc(RECORD_BYTES);
+  record.writeBigUInt64LE(BigInt(output), 0);
+  record.writeBigUInt64LE(BigInt(input), 8);
+  Buffer.from(blake3(record.subarray(0, CHECKED_BYTES), { dkLen: RECORD_BYTES - CHECKED_BYTES })).copy(record, CHECKED_BYTES);
+  return record;
+}
+
+/** The last whole record of a file of commits, and how many bytes it and those before it have. */
+function lastOf(records: Buffer): { position: Position; bytes: number } | undefined {
+  for (let at = Math.floor(records.length / RECORD_BYTES) * RECORD_BYTES - RECORD_BYTES; at >= 0; at -= RECORD_BYTES) {
+    const record = records.subarray(at, at + RECORD_BYTES);
+    const position = { output: Number(record.readBigUInt64LE(0)), input: Number(record.readBigUInt64LE(8)) };
+    if (encode(position).equals(record)) return { position, bytes: at + RECORD_BYTES };
+  }
+  return undefined;
+}
+
+/** A file that is being written. */
+export class Segment {
+  private constructor(
+    readonly path: string,
+    /** Offset in the output where the file begins. */
+    readonly start: number,
+    private readonly log: FileHandle,
+    private readonly records: FileHandle,
+    private durable: Position,
+    /** Whether something was made durable in it. */
+    public hasCommits: boolean,
+  ) {}
+
+  /** Opens `<path>.log` and `<path>.commits`, or makes them (0600), for output from `start` on. What an unfinished commit left is cut off. */
+  static async open(path: string, start: number): Promise<Segment> {
+    const [log, records] = await Promise.all([open(`${path}.log`, "a+", 0o600), open(`${path}.commits`, "a+", 0o600)]);
+    const { position, bytes } = lastOf(await records.readFile()) ?? { position: { input: 0, output: start }, bytes: 0 };
+    await log.truncate(position.output - start);
+    await records.truncate(bytes);
+    return new Segment(path, start, log, records, position, bytes > 0);
+  }
+
+  /** What is durable. */
+  get position(): Position {
+    return this.durable;
+  }
+
+  /** Bytes in the file. */
+  get size(): number {
+    return this.durable.output - this.start;
+  }
+
+  /** Makes pieces durable, and that they are what became of the input before `input`. */
+  async commit(pieces: readonly Uint8Array[], input: number): Promise<void> {
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (bytes > 0) {
+      const { bytesWritten } = await this.log.writev(pieces);
+      if (bytesWritten !== bytes) throw Object.assign(new Error("the file took only a part of what was written"), { code: "EIO" });
+      await this.log.datasync();
+    }
+    const position = { input, output: this.durable.output + bytes };
+    await this.records.appendFile(encode(position));
+    await this.records.datasync();
+    this.durable = position;
+    this.hasCommits = true;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.log.close(), this.records.close()]);
+  }
+}

@@ -1,0 +1,79 @@
+/** A sidecar for tests: on free ports, with a store of its own. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { request as send, type IncomingHttpHeaders } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import type { Evidence } from "../../src/sidecar/jobs.js";
+import { startSidecar, type Sidecar, type SidecarOptions } from "../../src/sidecar/serve.js";
+
+export const temporary = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), "logveil-sidecar-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+};
+
+/** Keeps what it is told. */
+export class Witness implements Evidence {
+  readonly told: unknown[] = [];
+  failure: Error | undefined;
+  finding(job: string, finding: object): void {
+    this.told.push({ job, ...finding });
+  }
+  event(type: string, job: string): void {
+    this.told.push({ type, job });
+  }
+  async settled(): Promise<void> {
+    if (this.failure !== undefined) throw this.failure;
+  }
+}
+
+export async function start(change: Partial<SidecarOptions> = {}): Promise<{ sidecar: Sidecar; folder: string; witness: Witness; logs: string[] }> {
+  const folder = temporary();
+  const witness = new Witness();
+  const logs: string[] = [];
+  const sidecar = await startSidecar({
+    version: "0.0.0",
+    listen: { host: "127.0.0.1", port: 0 },
+    admin: { host: "127.0.0.1", port: 0 },
+    socket: join(folder, "run", "control.sock"),
+    store: { folder: join(folder, "logs"), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" },
+    engine: { secrets: [{ name: "GLOBAL", value: "global-secret-0123456789" }], limits: { holdBackMs: 50 } },
+    server: { headersTimeoutMs: 5000, idleTimeoutMs: 10_000, maxConnections: 1000 },
+    jobs: { maxJobs: 100, maxStreams: 100, graceMs: 100 },
+    tokensRequired: false,
+    evidence: witness,
+    log: (level, message) => logs.push(`${level}: ${message}`),
+    ...change,
+  });
+  onTestFinished(() => sidecar.close(0).then(() => undefined));
+  return { sidecar, folder, witness, logs };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** A request to the data port, or by `socket` to the control socket. */
+export function call(
+  to: Sidecar | { port: number } | { socket: string },
+  method: string,
+  path: string,
+  body?: string | Uint8Array | readonly (string | Uint8Array)[],
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const where = "listen" in to ? { host: to.listen.host, port: to.listen.port } : "port" in to ? { port: to.port } : { socketPath: to.socket };
+    const request = send({ ...where, method, path, headers, agent: false }, (response) => {
+      const pieces: Buffer[] = [];
+      response.on("data", (piece: Buffer) => pieces.push(piece));
+      response.on("end", () => resolve({ status: response.statusCode!, headers: response.headers, body: Buffer.concat(pieces).toString() }));
+      response.on("error", reject);
+    });
+    request.on("error", reject);
+    for (const piece of Array.isArray(body) ? body : body === undefined ? [] : [body]) request.write(piece);
+    request.end();
+  });
+}
