@@ -40,7 +40,7 @@ export class StoredStream {
   private isEnded = false;
 
   private constructor(
-    private readonly folder: string,
+    readonly folder: string,
     private readonly limits: StreamLimits,
     private segment: Segment,
   ) {
@@ -85,7 +85,7 @@ export class StoredStream {
   async commit(): Promise<void> {
     // A commit that is under way does not hold what came since.
     await this.committing;
-    await (this.committing ??= this.commitWaiting());
+    await (this.committing ??= this.commitWaiting().finally(() => (this.committing = undefined)));
   }
 
   private async commitWaiting(): Promise<void> {
@@ -103,8 +103,6 @@ export class StoredStream {
     } catch (error) {
       this.failure = error;
       throw error;
-    } finally {
-      this.committing = undefined;
     }
   }
 
