@@ -4,6 +4,7 @@ import type { Server } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { LogveilError } from "../errors.js";
+import { parseSecrets } from "../providers/parse.js";
 import type { SecretInput } from "../types.js";
 import { type Call, json, type Route } from "./http.js";
 import { type Jobs, Refusal } from "./jobs.js";
@@ -54,7 +55,7 @@ export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => Status):
   ];
 }
 
-/** A batch: a JSON object a line, `{"name": …, "value": …}` or `{"name": …, "base64": …}`. Errors name the line, never its bytes. */
+/** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */
 async function readBatch({ request }: Call): Promise<SecretInput[]> {
   const pieces: Buffer[] = [];
   let bytes = 0;
@@ -65,24 +66,13 @@ async function readBatch({ request }: Call): Promise<SecretInput[]> {
   }
   const whole = Buffer.concat(pieces);
   for (const piece of pieces) piece.fill(0);
-  const lines = whole.toString("utf8").split("\n");
-  whole.fill(0);
-  return lines.flatMap((line, index) => (line.trim() === "" ? [] : [secretOf(line, index + 1)]));
-}
-
-function secretOf(line: string, number: number): SecretInput {
-  const expected = `line ${number}: expected {"name": "…", "value": "…"} or {"name": "…", "base64": "…"}`;
-  let parsed: unknown;
   try {
-    parsed = JSON.parse(line);
-  } catch {
-    throw new Refusal(400, expected);
+    return parseSecrets(whole.toString(), "batch");
+  } catch (error) {
+    throw error instanceof LogveilError ? new Refusal(400, error.message) : error;
+  } finally {
+    whole.fill(0);
   }
-  const { name, value, base64, ...rest } = (parsed ?? {}) as Record<string, unknown>;
-  if (typeof name !== "string" || name === "" || Object.keys(rest).length > 0) throw new Refusal(400, expected);
-  if (typeof value === "string" && base64 === undefined) return { name, value: Buffer.from(value) };
-  if (typeof base64 === "string" && value === undefined) return { name, value: Buffer.from(base64, "base64") };
-  throw new Refusal(400, expected);
 }
 
 /** Listens on a socket file: its folder is made 0700, the file 0600. One that another process left is taken over; one in use is refused. */

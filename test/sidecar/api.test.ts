@@ -140,7 +140,7 @@ test("a batch of secrets that is none is refused, by its line", async () => {
   ]) {
     const refused = await call({ socket: sidecar.socket! }, "POST", "/v1/jobs/j/secrets", batch);
     expect(refused.status).toBe(400);
-    expect(refused.body).toMatch(/line \d: expected/);
+    expect(refused.body).toMatch(/batch:\d/);
     expect(refused.body).not.toContain("hunter2");
   }
 });
