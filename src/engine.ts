@@ -11,6 +11,7 @@ import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, ty
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";
 import { detect } from "./rules/detector.js";
+import { isOrdinary } from "./rules/noise.js";
 import { anchorsOf, type RulePack } from "./rules/pack.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
 import { type Group, type RegistryContext, type SecretMeta, SecretStore, type SharedGroup } from "./secrets/registry.js";
@@ -274,7 +275,7 @@ class EngineCore implements Engine, StreamHost {
   }
 
   learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined {
-    if (this.stores.get(GLOBAL)?.knows(value) === true) return undefined;
+    if (this.stores.get(GLOBAL)?.knows(value) === true || isOrdinary(value.toString("latin1"))) return undefined;
     const store = this.store(origin.scope);
     if (store.secrets >= this.limits.maxLearned && !this.warnedLearned.has(origin.scope)) {
       this.warnedLearned.add(origin.scope);

@@ -39,6 +39,10 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const tagged = text.at(start - 1) === 0x3c;
   const operator = readOperator(text, at, tagged);
   if (typeof operator !== "number") return operator;
+  // `(read_password): …` of a changelog, `password.c: …` of a compiler.
+  const by = text.at(operator - 1);
+  if (by === 0x3a && text.at(at) === 0x29) return undefined;
+  if ((by === 0x3a || by === 0x2c) && FILE.test(name)) return undefined;
   at = operator;
   const quote = readOpeners(text, at);
   at = quote.at;
@@ -49,7 +53,28 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if (text.at(at) < 0 && !text.ended) return "more";
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === 0x5c ? at - 1 : at;
+  // `password=password` passes a variable on.
+  if (quote.quote === 0 && text.latin1(begin, end).toLowerCase() === name.slice(1 + name.lastIndexOf("."))) return undefined;
+  const other = isOther(text, begin, end, by, quote.quote !== 0);
+  if (other !== false) return other === true ? undefined : other;
   return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
+}
+
+/** Names of files: `passwd.1.xml`, `password.c`. */
+const FILE = /\.(?:c|cc|cpp|cs|go|h|hpp|html?|java|js|json|md|mjs|php|pl|pm|po|py|rb|rs|s|sh|ts|txt|ui|vim|x|xml|yaml|yml|\d)$/;
+const IDENTIFIER = /^[A-Za-z_$][A-Za-z_$.:]*(?:\d{1,3}[A-Za-z_.:]*)?$/;
+const WORD = /^[A-Za-z]+$/;
+const WORDS = /^[A-Za-z]+(?:[._:/-][A-Za-z]+)*$|^[A-Za-z_]+$/;
+
+/** Whether what stands in `[begin, end)` is no value though it stands where one does: what is called, one of a list of names, the first word of a sentence. */
+function isOther(text: StreamText, begin: number, end: number, operator: number, quoted: boolean): boolean | "more" {
+  const next = text.at(end);
+  if (quoted) return operator === 0x2c && WORDS.test(text.latin1(begin, end));
+  if (next === 0x28 && end - begin < 80) return IDENTIFIER.test(text.latin1(begin, end));
+  if (operator !== 0x3a || next !== 0x20 || end - begin > 30 || !WORD.test(text.latin1(begin, end))) return false;
+  const after = text.at(end + 1);
+  if (after < 0) return text.ended ? false : "more";
+  return (after >= 0x61 && after <= 0x7a) || (after >= 0x41 && after <= 0x5a);
 }
 
 /** Behind the operator that follows the name which ends at `at`. */
