@@ -45,6 +45,7 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if ((by === 0x3a || by === 0x2c) && FILE.test(name)) return undefined;
   at = operator;
   const quote = readOpeners(text, at);
+  if (quote.at < 0) return undefined;
   at = quote.at;
   if (text.at(at) < 0 || isCutSequence(text, at)) return text.ended ? undefined : "more";
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
@@ -136,7 +137,7 @@ const VALUE = "value=";
 /** A control sequence begins at `at` whose end may be yet to come. */
 const isCutSequence = (text: StreamText, at: number): boolean => !text.ended && text.at(at) === 0x1b && text.total - at < LONGEST_SEQUENCE;
 
-/** What stands between the operator and the value. */
+/** What stands between the operator and the value; nowhere if the value is empty. */
 function readOpeners(text: StreamText, from: number): { at: number; quote: number } {
   let at = from;
   let quote = 0;
@@ -150,6 +151,8 @@ function readOpeners(text: StreamText, from: number): { at: number; quote: numbe
       continue;
     }
     if (!isIn(BLANK, byte) && !isIn(OPENER, byte)) break;
+    // Nothing between two quotes; three of them begin a text.
+    if (byte === quote && text.at(at - 1) === byte && text.at(at + 1) >= 0 && text.at(at + 1) !== byte && text.at(at - 2) !== byte) return { at: -1, quote };
     if (byte === 0x22 || byte === 0x27 || byte === 0x60) quote = byte;
   }
   return { at, quote };

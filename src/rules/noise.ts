@@ -10,6 +10,7 @@ const REFERENCE = [
   String.raw`^\{[\w.!:]*\}$`, // {name} of a format string
   String.raw`^[A-Za-z_][\w.]*\[`, // a subscript
   String.raw`^--?[A-Za-z][A-Za-z_-]*$`, // the next option
+  String.raw`^[,;)}\]]|^\+ ?[A-Za-z_.]+$`, // what follows an empty value, what is joined to it
   String.raw`^[*&][a-z_]+$|^[a-z]+_t$`, // a type
 ];
 const PLACEHOLDER = [
@@ -26,6 +27,7 @@ const NAMES = [
   String.raw`(?i:^_*(?:(?:the|my|your|new|old|get|set|add|is|has|use|self|this|args?|opts?|options?|config|cfg|conf|settings|params?|parsed|req|request|res|creds?|db|user|users|admin|root|proxy|http|smtp|ldap|client|server|auth|secret|token|api|access|key|pass|pwd|name|value|text|str|string|input|field|ptr|len|mgr|manager|callback|helper|prefix|env|var|arg|label)[_-])+(?:pass(?:word|wd|phrase)?|pwd|token|secret|key|value|field|ptr|mgr|manager|callback|helper|prefix|label|here)_*$)`,
 ];
 const STRUCTURE = [
+  String.raw`^[.#][a-z]+(?:-[a-z]+)+$`, // a selector
   String.raw`(?i:^[a-z][a-z0-9+.-]*://)`, // a URL: what it holds has rules of its own
   String.raw`^v?\d+(?:\.\d+)+(?:[-+.][\w.]*)?$`, // a version
   String.raw`^\d{4}-\d\d-\d\d`, // a date
