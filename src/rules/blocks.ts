@@ -4,6 +4,7 @@
  * an end is masked until it grows too long or its lines stop looking like a block.
  */
 import type { BlockRule } from "./compile.js";
+import { isNoise } from "./noise.js";
 import { classes } from "./random.js";
 import type { StreamText } from "./text.js";
 
@@ -81,16 +82,19 @@ export class OpenBlock {
     let any = false;
     for (let end = last, first = last; end > 0; end = first - 1) {
       first = this.wordStart(line, end);
-      if (end - first >= LONG_WORD_BYTES ? !this.belongs(line.slice(first, end)) : first === end || end < last || this.stray > 0) continue;
+      if (first === end) continue;
+      const belongs = end - first >= LONG_WORD_BYTES && this.belongs(line.slice(first, end));
+      // Right behind the block's lines any long word may be one of them, and the last one, which may be what is left over.
+      if (!belongs && (this.stray > 0 || (end < last && end - first < LONG_WORD_BYTES))) continue;
       mask(this.spanStart(from, first), from + end);
-      any ||= end - first >= LONG_WORD_BYTES;
+      any ||= belongs;
     }
     return any;
   }
 
-  /** Whether a long word may be one of the block: right behind the block's lines anything may, behind others it must be as mixed as the alphabet is. */
+  /** Whether a long word is one of the block for sure: as mixed as its alphabet is, and no path. */
   private belongs(word: string): boolean {
-    return this.stray === 0 || classes(word) >= Math.min(3, this.kinds);
+    return classes(word) >= Math.min(3, this.kinds) && !isNoise(word);
   }
 
   /** Where the mask of a line begins: with no prefix it goes on from the line before. */
