@@ -275,7 +275,9 @@ class EngineCore implements Engine, StreamHost {
   }
 
   learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined {
-    if (this.stores.get(GLOBAL)?.knows(value) === true || isOrdinary(value.toString("latin1"))) return undefined;
+    if (this.stores.get(GLOBAL)?.knows(value) === true) return undefined;
+    // Words such as `pass` of a URL stand elsewhere too; what someone declared a secret is one.
+    if (this.rules!.pack.rules[rule]!.confidence !== "certain" && isOrdinary(value.toString("latin1"))) return undefined;
     const store = this.store(origin.scope);
     if (store.secrets >= this.limits.maxLearned && !this.warnedLearned.has(origin.scope)) {
       this.warnedLearned.add(origin.scope);

@@ -40,7 +40,7 @@ const STRUCTURE = [
   String.raw`^(?:ENC\[|\$ANSIBLE_VAULT|AgB[A-Za-z0-9+/]{20}|sops:|-----BEGIN (?:CERTIFICATE|PUBLIC|RSA PUBLIC))`,
   String.raw`^[A-Za-z]+(?:[-_. ][A-Za-z]+){2,}$`, // three words or more
   String.raw`^[A-Za-z]+[.,:]$|^\.{3}`, // the end of a sentence
-  String.raw`^[a-z]+(?:/[a-z]+)+$`,
+  String.raw`^[a-z]+(?:/[a-z]+)+$|^\w+(?::\w+){2,}$`, // a list
   String.raw`^[a-z]+(?:[A-Z][a-z]+){1,}$`, // camelCase
   String.raw`^(?:[A-Z][a-z]+){2,}$`, // PascalCase
   String.raw`^[A-Z]+(?:_[A-Z]+)+$`, // CONSTANT_CASE
