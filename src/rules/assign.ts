@@ -39,8 +39,13 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const tagged = text.at(start - 1) === 0x3c;
   const operator = readOperator(text, at, tagged);
   if (typeof operator !== "number") return operator;
+  // `(read_password): …` of a changelog, `password.c: …` of a compiler.
+  const by = text.at(operator - 1);
+  if (by === 0x3a && text.at(at) === 0x29) return undefined;
+  if ((by === 0x3a || by === 0x2c) && FILE.test(name)) return undefined;
   at = operator;
   const quote = readOpeners(text, at);
+  if (quote.at < 0) return undefined;
   at = quote.at;
   if (text.at(at) < 0 || isCutSequence(text, at)) return text.ended ? undefined : "more";
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
@@ -49,7 +54,28 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if (text.at(at) < 0 && !text.ended) return "more";
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === 0x5c ? at - 1 : at;
+  // `password=password` passes a variable on.
+  if (quote.quote === 0 && text.latin1(begin, end).toLowerCase() === name.slice(1 + name.lastIndexOf("."))) return undefined;
+  const other = isOther(text, begin, end, by, quote.quote !== 0);
+  if (other !== false) return other === true ? undefined : other;
   return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
+}
+
+/** Names of files: `passwd.1.xml`, `password.c`. */
+const FILE = /\.(?:c|cc|cpp|cs|go|h|hpp|html?|java|js|json|md|mjs|php|pl|pm|po|py|rb|rs|s|sh|ts|txt|ui|vim|x|xml|yaml|yml|\d)$/;
+const IDENTIFIER = /^[A-Za-z_$][A-Za-z_$.:]*(?:\d{1,3}[A-Za-z_.:]*)?$/;
+const WORD = /^[A-Za-z]+$/;
+const WORDS = /^[A-Za-z]+(?:[._:/-][A-Za-z]+)*$|^[A-Za-z_]+$/;
+
+/** Whether what stands in `[begin, end)` is no value though it stands where one does: what is called, one of a list of names, the first word of a sentence. */
+function isOther(text: StreamText, begin: number, end: number, operator: number, quoted: boolean): boolean | "more" {
+  const next = text.at(end);
+  if (quoted) return operator === 0x2c && WORDS.test(text.latin1(begin, end));
+  if (next === 0x28 && end - begin < 80) return IDENTIFIER.test(text.latin1(begin, end));
+  if (operator !== 0x3a || next !== 0x20 || end - begin > 30 || !WORD.test(text.latin1(begin, end))) return false;
+  const after = text.at(end + 1);
+  if (after < 0) return text.ended ? false : "more";
+  return (after >= 0x61 && after <= 0x7a) || (after >= 0x41 && after <= 0x5a);
 }
 
 /** Behind the operator that follows the name which ends at `at`. */
@@ -111,7 +137,7 @@ const VALUE = "value=";
 /** A control sequence begins at `at` whose end may be yet to come. */
 const isCutSequence = (text: StreamText, at: number): boolean => !text.ended && text.at(at) === 0x1b && text.total - at < LONGEST_SEQUENCE;
 
-/** What stands between the operator and the value. */
+/** What stands between the operator and the value; nowhere if the value is empty. */
 function readOpeners(text: StreamText, from: number): { at: number; quote: number } {
   let at = from;
   let quote = 0;
@@ -125,6 +151,8 @@ function readOpeners(text: StreamText, from: number): { at: number; quote: numbe
       continue;
     }
     if (!isIn(BLANK, byte) && !isIn(OPENER, byte)) break;
+    // Nothing between two quotes; three of them begin a text.
+    if (byte === quote && text.at(at - 1) === byte && text.at(at + 1) >= 0 && text.at(at + 1) !== byte && text.at(at - 2) !== byte) return { at: -1, quote };
     if (byte === 0x22 || byte === 0x27 || byte === 0x60) quote = byte;
   }
   return { at, quote };

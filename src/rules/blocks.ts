@@ -4,6 +4,8 @@
  * an end is masked until it grows too long or its lines stop looking like a block.
  */
 import type { BlockRule } from "./compile.js";
+import { isNoise } from "./noise.js";
+import { classes } from "./random.js";
 import type { StreamText } from "./text.js";
 
 /** Longest block, in bytes. */
@@ -23,6 +25,8 @@ export class OpenBlock {
   /** Everything before it is decided. */
   private at: number;
   private stray = 0;
+  /** Kinds of characters of its alphabet. */
+  private readonly kinds: number;
 
   constructor(
     readonly rule: BlockRule,
@@ -30,6 +34,7 @@ export class OpenBlock {
     begin: number,
   ) {
     this.at = begin;
+    this.kinds = classes(String.fromCharCode(...[...rule.alphabet.keys()].filter((byte) => rule.alphabet[byte] === 1)));
   }
 
   /** Masks the lines that are complete, by calls of `mask`. Answers the offset behind the block when it has ended, else undefined. */
@@ -66,21 +71,30 @@ export class OpenBlock {
     }
     let last = line.length;
     while (last > 0 && (line[last - 1] === "\r" || line[last - 1] === " " || line[last - 1] === "\t")) last--;
+    if (last === 0) return undefined;
     if (isHeader(line) || !this.maskWords(line, last, from, mask)) this.stray++;
     else this.stray = 0;
     return undefined;
   }
 
-  /** Masks the words of the block's alphabet that are long, and the last one. False if there is none. */
+  /** Masks the words of the block's alphabet that are long, and the last one, which may be what is left over. False if none of them looks like a part of a block. */
   private maskWords(line: string, last: number, from: number, mask: (start: number, end: number) => void): boolean {
     let any = false;
     for (let end = last, first = last; end > 0; end = first - 1) {
       first = this.wordStart(line, end);
-      if (first === end || (end < last && end - first < LONG_WORD_BYTES)) continue;
+      if (first === end) continue;
+      const belongs = end - first >= LONG_WORD_BYTES && this.belongs(line.slice(first, end));
+      // Right behind the block's lines any long word may be one of them, and the last one, which may be what is left over.
+      if (!belongs && (this.stray > 0 || (end < last && end - first < LONG_WORD_BYTES))) continue;
       mask(this.spanStart(from, first), from + end);
-      any = true;
+      any ||= belongs;
     }
     return any;
+  }
+
+  /** Whether a long word is one of the block for sure: as mixed as its alphabet is, and no path. */
+  private belongs(word: string): boolean {
+    return classes(word) >= Math.min(3, this.kinds) && !isNoise(word);
   }
 
   /** Where the mask of a line begins: with no prefix it goes on from the line before. */
@@ -96,11 +110,9 @@ export class OpenBlock {
   }
 }
 
-/** `Proc-Type: 4,ENCRYPTED`, `Version: …`. */
-function isHeader(line: string): boolean {
-  const colon = line.indexOf(": ");
-  return colon > 0 && colon < 40;
-}
+/** `Proc-Type: 4,ENCRYPTED`, `Version: …`. Not a line of the block behind a prefix such as `remote: `. */
+const isHeader = (line: string): boolean => HEADER.test(line);
+const HEADER = /^[A-Z][A-Za-z0-9-]{1,38}: .{0,60}$/;
 
 /** The begin of a block at `at`; `more` if that depends on bytes to come. */
 export function blockBegin(rule: BlockRule, text: StreamText, at: number): number | "more" | undefined {

@@ -10,6 +10,7 @@ import { type ByteSet, EMPTY } from "./bytes.js";
 import { type Confidence, type Rule, STOPS } from "./compile.js";
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { evaluate, type Match } from "./evaluate.js";
+import { isOrdinary } from "./noise.js";
 import { rank, type RulePack } from "./pack.js";
 import { StreamText } from "./text.js";
 
@@ -227,6 +228,11 @@ export class Detector {
 /** Rules that are as sure as this teach what they find, unless they say otherwise. */
 const LEARN_RANK = rank("high");
 
+/** Whether what a rule found is looked for from then on. Words such as `pass` of a URL stand elsewhere too; what someone declared a secret is one. */
+function teaches({ source, confidence }: Rule, value: string): boolean {
+  return value !== "" && (source.learn ?? rank(confidence) >= LEARN_RANK) && (confidence === "certain" || !isOrdinary(value));
+}
+
 /** What a rule found, for the registry: from `end` on it is a known secret. */
 export type Learn = (rule: number, value: Buffer, end: number) => void;
 
@@ -274,7 +280,7 @@ export function detect(
       const bytes = Buffer.from(value, "latin1");
       const known = { start: match.start, end: match.end, note: new Note(match, bytes, fingerprint), counted };
       const rule = pack.rules[match.rule];
-      if (rule !== undefined && value !== "" && !counted && (rule.source.learn ?? rank(rule.confidence) >= LEARN_RANK)) learn?.(match.rule, bytes, match.end);
+      if (rule !== undefined && !counted && teaches(rule, value)) learn?.(match.rule, bytes, match.end);
       if (counted) mask(match.start, match.end, match.rule, known);
       else notes.set(match, known);
     },

@@ -7,16 +7,27 @@ const REFERENCE = [
   String.raw`(?i:^(?:env|file|fd|vault|secret|secrets|ref|aws|gcp|azure|op|ssm|arn|key|var|vars|local|data|module|process\.env|os\.environ|System\.getenv)[:.[/(])`,
   String.raw`^[A-Za-z_][\w.]*\(`, // a function call
   String.raw`\$\{|\$\(|\{\{|%\(|\$[A-Z_]{3,}$`,
+  String.raw`^\{[\w.!:]*\}$`, // {name} of a format string
+  String.raw`^[A-Za-z_][\w.]*\[`, // a subscript
+  String.raw`^--?[A-Za-z][A-Za-z_-]*$`, // the next option
+  String.raw`^[,;)}\]]|^\+ ?[A-Za-z_.]+$`, // what follows an empty value, what is joined to it
+  String.raw`^[*&][a-z_]+$|^[a-z]+_t$`, // a type
 ];
 const PLACEHOLDER = [
   String.raw`(?i:^[x*.•#_-]+$)`,
   String.raw`\*{3,}`,
   String.raw`(?i:^\[?(?:REDACTED|MASKED|FILTERED|secure|hidden|removed|private|protected|scrubbed|secret)\b)`,
   String.raw`(?i:^(?:your|my|some|the|an?|test|fake|dummy|sample|demo|example|insert|enter|replace|change|put|add|todo|tbd|foo|bar|baz)[-_ .]?(?:\w*[-_ .])?(?:api|access|auth|secret|token|key|pass\w*|pwd|value|here|me|it|this|that|user\w*|client|id|name)?(?:[-_ .](?:here|value|key|token|secret|goes|key[-_]?here))*$)`,
-  String.raw`(?i:(?:placeholder|changeme|change_me|not[-_ ]?set|undefined|EXAMPLEKEY|\bexample\b|dummy|redacted))`,
+  String.raw`(?i:(?:placeholder|changeme|change_me|not[-_ ]?set|undefined|EXAMPLEKEY|\bexample\b|dummy|redacted|a1b2c3d4e5f6|a1b2c3d4-e5f6))`,
   String.raw`(?i:^(?:true|false|null|nil|none|yes|no|on|off|undefined|default|unset|empty|string|boolean|integer|number|object|required|optional|enabled|disabled|invalid|missing|expired|revoked|failed|success\w*|error|unknown|anonymous|public|n/a)\b)`,
 ];
+/** Words that names of credentials and of variables are made of: a value of nothing else names another variable, or stands for one. */
+const NAMES = [
+  String.raw`(?i:^[_.@#-]*(?:pass(?:wd|phrase|code)?|pwd|user(?:name)?|login|token|api[_-]?key|key|credentials?)$)`,
+  String.raw`(?i:^_*(?:(?:the|my|your|new|old|get|set|add|is|has|use|self|this|args?|opts?|options?|config|cfg|conf|settings|params?|parsed|req|request|res|creds?|db|user|users|admin|root|proxy|http|smtp|ldap|client|server|auth|secret|token|api|access|key|pass|pwd|name|value|text|str|string|input|field|ptr|len|mgr|manager|callback|helper|prefix|env|var|arg|label)[_-])+(?:pass(?:word|wd|phrase)?|pwd|token|secret|key|value|field|ptr|mgr|manager|callback|helper|prefix|label|here)_*$)`,
+];
 const STRUCTURE = [
+  String.raw`^[.#][a-z]+(?:-[a-z]+)+$`, // a selector
   String.raw`(?i:^[a-z][a-z0-9+.-]*://)`, // a URL: what it holds has rules of its own
   String.raw`^v?\d+(?:\.\d+)+(?:[-+.][\w.]*)?$`, // a version
   String.raw`^\d{4}-\d\d-\d\d`, // a date
@@ -28,17 +39,34 @@ const STRUCTURE = [
   String.raw`^[\w.+-]+@[\w-]+\.[\w.-]+$`, // an address
   String.raw`^(?:ENC\[|\$ANSIBLE_VAULT|AgB[A-Za-z0-9+/]{20}|sops:|-----BEGIN (?:CERTIFICATE|PUBLIC|RSA PUBLIC))`,
   String.raw`^[A-Za-z]+(?:[-_. ][A-Za-z]+){2,}$`, // three words or more
+  String.raw`^[A-Za-z]+[.,:]$|^\.{3}`, // the end of a sentence
+  String.raw`^[a-z]+(?:/[a-z]+)+$|^\w+(?::\w+){2,}$`, // a list
   String.raw`^[a-z]+(?:[A-Z][a-z]+){1,}$`, // camelCase
   String.raw`^(?:[A-Z][a-z]+){2,}$`, // PascalCase
   String.raw`^[A-Z]+(?:_[A-Z]+)+$`, // CONSTANT_CASE
 ];
 /** A path; so may base64 look. */
 const PATH = lazyPattern(String.raw`^[./~]?(?:[\w.@+-]*/){2,}|^(?:/|\./|\.\./|~/|[A-Za-z]:\\)`);
-const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...STRUCTURE].join("|"));
+const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...NAMES, ...STRUCTURE].join("|"));
+/** `object.member`, `module::function`, `pointer->field`. */
+const MEMBER = lazyPattern(String.raw`^(?:::)?[A-Za-z_$][A-Za-z_]*\d{0,3}[A-Za-z_]*(?:(?:\.|->|::)_*[A-Za-z]+\d{0,3}[A-Za-z_]*)+(?:::)?$`);
 
 /** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. */
 export function isNoise(value: string): boolean {
-  return new Set(value).size < 2 || NOISE().test(value) || (PATH().test(value) && !value.split("/").some(isRandomPart));
+  if (new Set(value).size < 2 || NOISE().test(value)) return true;
+  if (PATH().test(value)) return !value.split("/").some(isRandomPart);
+  return MEMBER().test(value) && !value.split(/\.|->|::/).some(isRandomPart);
+}
+
+/** Fewest bytes of a value that is a secret wherever it stands. */
+const LEARNED_BYTES = 8;
+/** Of a value of letters only. */
+const LEARNED_WORD_BYTES = 20;
+const LETTERS = /^[A-Za-z]+$/;
+
+/** Whether a value may stand in a log as what it is not: `pass` of `https://user:pass@host`, a user's name, a word. It is masked where a rule finds it, and not learned. */
+export function isOrdinary(value: string): boolean {
+  return value.length < LEARNED_BYTES || (value.length < LEARNED_WORD_BYTES && (classes(value) < 2 || LETTERS.test(value))) || isNoise(value);
 }
 
 /** Whether a part of what looks like a path is so random that all of it may be base64. */

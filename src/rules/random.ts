@@ -36,13 +36,13 @@ function below(z: number): number {
 /** Sizes of the classes of a random string: others are mostly `_` and `-`, or `+` and `/`. */
 const SIZES = [26, 26, 10, 2];
 
-/** A UUID's hyphens say nothing. */
-const withoutHyphens = (text: string): string =>
-  text.length === 36 && text[8] === "-" && text[13] === "-" && text[23] === "-" ? text.replaceAll("-", "") : text;
+/** What stands between groups of hex digits, such as a UUID's hyphens, says nothing. */
+const withoutSeparators = (text: string): string => (text.length >= 20 && HEX_GROUPS.test(text) ? text.replace(/[.-]/g, "") : text);
+const HEX_GROUPS = /^(?:[0-9a-f]+[.-])+[0-9a-f]{8,}$|^(?:[0-9A-F]+[.-])+[0-9A-F]{8,}$|^[0-9a-f]{16,}(?:[.-][0-9a-f]+)+$/;
 
 /** The p-value of `whole` (Latin-1), 0 to 1; below 0.001 it is no random string. */
 export function randomness(whole: string): number {
-  const text = withoutHyphens(whole);
+  const text = withoutSeparators(whole);
   const length = text.length;
   if (length < 2) return 0;
   const seen = new Uint8Array(256);

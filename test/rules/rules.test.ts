@@ -179,6 +179,35 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     expect(run(text, 64, { rules: { learn: false } }).output.endsWith(`${value} ${encoded}\n`)).toBe(true);
   });
 
+  test("an ordinary value is masked where a rule finds it and nowhere else, unless it was declared a secret", () => {
+    const text = "git clone https://u:letmein@host/x\nthey let me in: letmein\n::add-mask::Octocat\nMona Octocat\n";
+    const wanted =
+      "git clone https://u:[REDACTED:url-password]@host/x\nthey let me in: letmein\n::add-mask::[REDACTED:github-add-mask]\nMona [REDACTED:github-add-mask]\n";
+    for (const size of [text.length, 7, 1]) expect(run(text, size).output).toBe(wanted);
+  });
+
+  test("what looks like an assignment and is none stays readable", () => {
+    const lines = [
+      "(agent_get_passphrase): Ditto.",
+      "* g10/passphrase.c: Include the header",
+      "conn = connect(user=user, password=password)",
+      "password = getpass.getpass()",
+      "self.password = parsed.password",
+      'login($user,$password="",$timeout=30000)',
+      "-plugin-opt=-pass-through=-lgcc_s",
+      "'ls', 'passwd', 'quickcheck'",
+      "a two-pass command-line tool, end-of-pass processing, regen-token regen-ast",
+    ];
+    for (const each of lines) for (const size of [999, 3]) expect(run(`${each}\n`, size).output).toBe(`${each}\n`);
+    for (const each of ["password=hunter22", "DB_PASS: s3same", "password: (hunter22)"])
+      expect(run(`${each}\n`, 3).output).toContain("[REDACTED:password-assignment]");
+  });
+
+  test("a line that only begins a block takes no others with it", () => {
+    const rest = Array.from({ length: 60 }, (_, i) => `close(${i}) = 0\nopen src/app/modules/component${i}/indexfile\n`).join("");
+    expect(run(`x = "-----BEGIN RSA PRIVATE KEY-----"\n${rest}`, 500).output.split("\n").slice(1).join("\n")).toBe(rest);
+  });
+
   test("what one stream learned, streams of its job know and others do not", () => {
     const engine = createEngine({ engine: name });
     const job = engine.scope("job");
