@@ -1,9 +1,9 @@
 /** "Did you mean …?": the nearest of the words that are known. Knows nothing of rules: the configuration asks too. */
 
-/** The known word that differs least, if not in more than half. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
+/** The known word that differs least, if in no more than `most` letters; default: half of them. Case does not count. */
+export function nearest(word: string, known: readonly string[], most = Math.max(2, word.length / 2)): string | undefined {
   const [best] = known.map((each) => ({ each, far: distance(word.toLowerCase(), each.toLowerCase()) })).toSorted((a, b) => a.far - b.far);
-  return best !== undefined && best.far <= Math.max(2, word.length / 2) ? best.each : undefined;
+  return best !== undefined && best.far <= most ? best.each : undefined;
 }
 
 /** Levenshtein's distance. */

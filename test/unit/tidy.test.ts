@@ -20,7 +20,8 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
   stream: ["live", "engine", "core"],
   engine: ["live", "stream", "native", "secrets", "rules", "core"],
   providers: ["engine", "secrets", "codec"],
-  cli: ["providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
+  config: ["rules", "core"],
+  cli: ["config", "providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
   index: ["engine", "live", "native", "secrets", "rules"],
 };
 
