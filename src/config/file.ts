@@ -1,4 +1,4 @@
-/** One configuration file: YAML to fields, each with its line, and everything that is wrong with it. Nothing of a value is quoted, nothing of what the parser says either. */
+/** One configuration file: YAML to fields, each with its line, and everything that is wrong with it. No value is quoted, nothing of what the parser says either. */
 import { type Document, isAlias, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from "yaml";
 import { type Field, type Group, isGroup, ROOT } from "./fields.js";
 import { decodeValue, printPath, unknownKey } from "./issues.js";
@@ -36,7 +36,7 @@ export function readFields(text: string): FileContent {
 
 /** What is said of YAML that is none, by the parser's codes; its own messages quote the file. */
 const FAULTS: Readonly<Record<string, string>> = {
-  BAD_INDENT: "the indentation does not fit",
+  BAD_INDENT: "the indentation does not fit, or a bracket is not closed",
   TAB_AS_INDENT: "indented by a tab: YAML takes spaces",
   MISSING_CHAR: "a quote, bracket, comma or colon is missing",
   MULTIPLE_DOCS: "expected one document; a second one begins here",
