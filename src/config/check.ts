@@ -145,14 +145,15 @@ export function checkSecretFiles({ auth, tls, control, onFinding, secrets }: Con
   return files.flatMap(([path, file]) => (file === undefined ? [] : fileFinding(path, file)));
 }
 
-const OTHERS_READ = 0o004;
+/** Whether a file of this mode can be read by every user. */
+export const isOpenToAll = (mode: number): boolean => (mode & 0o004) !== 0;
 
 function fileFinding(path: string, file: string): Finding[] {
   try {
     const status = statSync(file);
     if (status.isDirectory()) return [{ path, message: `${file}: expected a file, not a folder` }];
     const mode = (status.mode & 0o777).toString(8).padStart(4, "0");
-    return when((status.mode & OTHERS_READ) !== 0, path, `${file} can be read by every user (mode ${mode}): chmod o-rwx it`);
+    return when(isOpenToAll(status.mode), path, `${file} can be read by every user (mode ${mode}): chmod o-rwx it`);
   } catch (error) {
     return [{ path, message: `${file}: cannot be read (${(error as NodeJS.ErrnoException).code})` }];
   }

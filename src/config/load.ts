@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { LogveilError } from "../errors.js";
 import { nearest } from "../rules/nearest.js";
-import { checkAll, checkSecretFiles, type Finding, warningsOf } from "./check.js";
+import { checkAll, checkSecretFiles, type Finding, isOpenToAll, warningsOf } from "./check.js";
 import { type Field, FIELDS, fromText, type Group, isGroup, ROOT, setAt, TextFault, valueAt } from "./fields.js";
 import { readFields } from "./file.js";
 import type { Environment } from "./forms.js";
@@ -55,9 +55,11 @@ interface Layered {
 export function loadConfig({ flags = {}, env = process.env, file = findFile(env) }: LoadOptions = {}): LoadedConfig {
   const problems: string[] = [];
   // From the lowest layer to the highest: the later one takes the field.
-  const layers = [...fromDefaults(env), ...fromFile(file, problems), ...fromEnvironment(env, problems), ...fromFlags(flags, problems)];
+  const layers = [...fromFile(file, problems), ...fromEnvironment(env, problems), ...fromFlags(flags, problems)];
+  const given = new Map(layers.map((said) => [said.field.path, said]));
+  const defaults = fromDefaults(env, given, problems);
   refuse(problems);
-  const effective = new Map(layers.map((said) => [said.field.path, said]));
+  const effective = new Map([...defaults.map((said): [string, Layered] => [said.field.path, said]), ...given]);
   const shape: Record<string, unknown> = emptyGroups(ROOT);
   const origins = new Map<string, Origin>();
   for (const field of FIELDS) {
@@ -79,7 +81,7 @@ export function loadConfig({ flags = {}, env = process.env, file = findFile(env)
       env: counting.flatMap((origin) => (origin.kind === "env" ? [origin.name] : [])),
       flags: counting.flatMap((origin) => (origin.kind === "flag" ? [origin.flag] : [])),
     }),
-    warnings: [...unknownVariables(env), ...warningsOf(config).map(place)],
+    warnings: [...unknownVariables(env), ...inOrder([...warningsOf(config), ...credentialsIn(file, origins)], origins).map(place)],
   });
 }
 
@@ -117,14 +119,15 @@ function findFile(env: Environment): string | undefined {
     });
 }
 
-function fromDefaults(env: Environment): Layered[] {
-  return FIELDS.flatMap((field) => {
-    const written = field.fallback(env);
+function fromDefaults(env: Environment, given: ReadonlyMap<string, Layered>, problems: string[]): Layered[] {
+  return FIELDS.flatMap((field): Layered[] => {
+    const written = given.has(field.path) ? undefined : field.fallback(env);
     if (written === undefined) return [];
     const result = decodeValue(field.type, written);
+    if ("value" in result) return [{ field, value: result.value, origin: { kind: "default" } }];
     // A default that follows the environment may come out impossible: a path too long for a socket.
-    if (!("value" in result)) throw new LogveilError("LV_CONFIG", `${field.path}: its default does not fit this environment: ${result.faults[0]!.message}`);
-    return [{ field, value: result.value, origin: { kind: "default" } }];
+    problems.push(`${field.path}: its default does not fit this environment: ${result.faults[0]!.message}`);
+    return [];
   });
 }
 
@@ -188,6 +191,15 @@ function unknownFlags(flags: object, group: Group): string[] {
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return unknownFlags(value, member);
     return [`flags: ${member.path}: expected a mapping of ${[...member.members.keys()].join(", ")}`];
   });
+}
+
+/** Fields that hold credentials and stand in a file that is open to every user. */
+function credentialsIn(file: string | undefined, origins: ReadonlyMap<string, Origin>): Finding[] {
+  if (file === undefined || !isOpenToAll(statSync(file).mode)) return [];
+  return FIELDS.filter(({ path, secret }) => secret && origins.get(path)?.kind === "file").map(({ path }) => ({
+    path,
+    message: `a credential in a file that every user can read: chmod o-rwx ${oneLine(file)}`,
+  }));
 }
 
 /** Variables that look like misspelt ones of ours. Others that begin so are none of our business: an orchestrator sets some for every service. */

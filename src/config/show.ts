@@ -8,7 +8,7 @@ import { type LoadedConfig, printOrigin } from "./load.js";
 /** How much is told: values, or values and where each comes from. */
 export type ShowDetail = "values" | "origins";
 
-/** Prints the effective values. Fields without one are comments. */
+/** Prints the effective values. Fields without one, or that another one rules out, are comments. */
 export const printConfig = (loaded: LoadedConfig, detail: ShowDetail = "values"): string => `${linesOf(ROOT, loaded, detail, "").join("\n")}\n`;
 
 function linesOf(group: Group, loaded: LoadedConfig, detail: ShowDetail, indent: string): string[] {
@@ -16,6 +16,8 @@ function linesOf(group: Group, loaded: LoadedConfig, detail: ShowDetail, indent:
     if (isGroup(member)) return [`${indent}${key}:`, ...linesOf(member, loaded, detail, `${indent}  `)];
     const origin = loaded.origins.get(member.path);
     if (origin === undefined) return [`${indent}# ${key}: not set`];
+    // Said beside an upstream they would be an error.
+    if (group.path === "store" && loaded.config.upstream.url !== undefined) return [`${indent}# ${key}: not used with upstream.url`];
     return [`${indent}${key}: ${valueOf(member, loaded)}${detail === "origins" ? ` # ${printOrigin(origin)}` : ""}`];
   });
 }

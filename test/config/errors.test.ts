@@ -169,7 +169,10 @@ describe("variables", () => {
 
   test("a default that the environment makes impossible", () => {
     const message = "control.socket: its default does not fit this environment: expected the absolute path of a socket, at most 107 bytes";
-    expect(problemsOf("", { env: { XDG_RUNTIME_DIR: `/${"x".repeat(100)}` } })).toEqual([message]);
+    const env = { XDG_RUNTIME_DIR: `/${"x".repeat(100)}` };
+    expect(problemsOf("log: { level: x }", { env })).toEqual(["FILE:1: log.level: expected one of trace, debug, info, warn, error, fatal, silent", message]);
+    // It does not matter where the field is said.
+    expect(loadText("control: { socket: /run/x.sock }", { env }).config.control.socket).toBe("/run/x.sock");
   });
 
   test("that look like misspelt ones are warned of; those of others are not", () => {
@@ -244,6 +247,15 @@ describe("what does not go together", () => {
     const tls = `{ cert: /c, key: ${key}, clientCa: /d }`;
     const text = `tls: ${tls}\ncontrol: { tcp: 127.0.0.1:9, tls: ${tls} }\nsyslog: { tls: 127.0.0.1:1, udp: 127.0.0.1:1 }\nonFinding: { actions: { low: webhook }, ${WEBHOOK} }\nmask: { style: fixed, text: x }\n`;
     expect(loadText(text).warnings).toEqual([]);
+  });
+
+  test("a credential in a file that every user may read is warned of", () => {
+    const file = write(`onFinding:\n  ${WEBHOOK}\n`);
+    expect(loadConfig({ env: HOME, file }).warnings).toEqual([]);
+    chmodSync(file, 0o644);
+    const message = "onFinding.webhook.url: a credential in a file that every user can read: chmod o-rwx";
+    expect(loadConfig({ env: HOME, file }).warnings).toEqual([`${file}:2: ${message} ${file}`]);
+    expect(loadConfig({ env: { ...HOME, LOGVEIL_ON_FINDING_WEBHOOK_URL: "https://x.example/b" }, file }).warnings).toEqual([]);
   });
 
   test("what other hosts reach is warned of", () => {
