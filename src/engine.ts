@@ -3,7 +3,7 @@ import type { Transform } from "node:stream";
 import type { TransformStream } from "node:stream/web";
 import { LogveilError } from "./errors.js";
 import { type Limits, resolveLimits } from "./limits.js";
-import { type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
+import { checkMask, type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor } from "./core/redactor.js";
 import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
@@ -380,20 +380,4 @@ class EngineCore implements Engine, StreamHost {
   private checkOpen(): void {
     if (this.closed) throw new LogveilError("LV_CLOSED", "the engine has been closed");
   }
-}
-
-function checkMask(given: MaskStyle | MaskOptions | undefined): MaskOptions & { style: MaskStyle } {
-  const options = typeof given === "string" ? { style: given } : { ...given };
-  const style = options.style ?? "label";
-  if (!["label", "fixed", "length", "keyed"].includes(style)) throw new LogveilError("LV_USAGE", "mask style must be label, fixed, length or keyed");
-  const { text } = options;
-  if (text !== undefined) {
-    if (style !== "fixed" && style !== "length") throw new LogveilError("LV_USAGE", `a mask text goes with the styles fixed and length, not ${style}`);
-    if (style === "length" && !/^[\x21-\x7e]$/.test(text))
-      throw new LogveilError("LV_USAGE", "the text of a length mask must be one printable ASCII character");
-    if (text === "" || Buffer.byteLength(text) > 64 || /[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) {
-      throw new LogveilError("LV_USAGE", "a mask text must be 1 to 64 bytes without control characters or line ends");
-    }
-  }
-  return { ...options, style };
 }

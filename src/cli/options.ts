@@ -47,6 +47,17 @@ const MASKING: readonly OptionRow[] = [
   { flags: "--quiet", help: "no notices and no progress on stderr" },
 ];
 
+/** Where the configuration comes from, and the fields of it that are set most. Each of their names is that of a field. */
+export const CONFIGURATION: readonly OptionRow[] = [
+  { flags: "--config <file>", help: "the configuration; else logveil.yaml in $XDG_CONFIG_HOME/logveil or /etc/logveil" },
+  { flags: "--listen <address>", help: "where logs come in, such as 127.0.0.1:4180 or unix:/path" },
+  { flags: "--admin-listen <address>", help: "where health and metrics answer" },
+  { flags: "--control-socket <path>", help: "the socket of the control API" },
+  { flags: "--upstream <url>", help: "forward masked logs there instead of keeping them" },
+  { flags: "--store-dir <path>", help: "keep masked logs there" },
+  { flags: "--log-level <level>", help: "the least that is told", choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"] },
+];
+
 export const COMMANDS: readonly CommandRow[] = [
   {
     name: "scrub",
@@ -93,6 +104,17 @@ export const COMMANDS: readonly CommandRow[] = [
       ["logveil rules explain build.log", "which rule fired where, and what nearly fired"],
       ["logveil rules check patterns", "prove the rules of a folder"],
       ["logveil rules import gitleaks.toml > own.toml && logveil scrub --rules own.toml build.log", "use a gitleaks configuration"],
+    ],
+  },
+  {
+    name: "config",
+    usage: "<show|check [FILE]|schema>",
+    summary: "show the effective configuration of the sidecar and where each value comes from, check a file, print the schema for editors",
+    options: [{ flags: "--origin", help: "show: where each value comes from" }, ...CONFIGURATION],
+    examples: [
+      ["logveil config show --origin", "what is in force, and why"],
+      ["logveil config check logveil.yaml", "everything that is wrong with a file"],
+      ["logveil config schema > logveil.schema.json", "let an editor complete and check"],
     ],
   },
   {

@@ -7,6 +7,7 @@
  * So `***` stays `***` unless a secret begins or ends with `*`, and then becomes `‹***›`. No lookahead, no second pass, and equal for every chunking.
  * Not covered: a backspace right after a mask that takes back its last character on a terminal.
  */
+import { LogveilError } from "../errors.js";
 import type { NeedleTable } from "./matcher.js";
 import { NEEDLE } from "./matcher.js";
 import { isBlank } from "./lanes.js";
@@ -46,6 +47,23 @@ const QUOTES: readonly (readonly [string, string])[] = [
 ];
 
 const constant = (text: string): MaskFamily => ({ open: text, close: text, name: "none" });
+
+/** Completes and checks what a caller says of masks. Throws `LV_USAGE`. */
+export function checkMask(given: MaskStyle | MaskOptions | undefined): MaskOptions & { style: MaskStyle } {
+  const options = typeof given === "string" ? { style: given } : { ...given };
+  const style = options.style ?? "label";
+  if (!["label", "fixed", "length", "keyed"].includes(style)) throw new LogveilError("LV_USAGE", "mask style must be label, fixed, length or keyed");
+  const { text } = options;
+  if (text !== undefined) {
+    if (style !== "fixed" && style !== "length") throw new LogveilError("LV_USAGE", `a mask text goes with the styles fixed and length, not ${style}`);
+    if (style === "length" && !/^[\x21-\x7e]$/.test(text))
+      throw new LogveilError("LV_USAGE", "the text of a length mask must be one printable ASCII character");
+    if (text === "" || Buffer.byteLength(text) > 64 || /[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) {
+      throw new LogveilError("LV_USAGE", "a mask text must be 1 to 64 bytes without control characters or line ends");
+    }
+  }
+  return { ...options, style };
+}
 
 /** The families of a style, the wanted one first. */
 export function maskFamilies(options: Required<Pick<MaskOptions, "style">> & MaskOptions): MaskFamilies {

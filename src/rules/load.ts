@@ -5,6 +5,7 @@ import { parse, TomlError } from "smol-toml";
 import type { z } from "zod";
 import { LogveilError } from "../errors.js";
 import { compileRule, type Rule, RuleFault } from "./compile.js";
+import { nearest } from "./nearest.js";
 import { proveRule } from "./prove.js";
 import { fileSchema, type RuleSource, ruleSchema } from "./schema.js";
 
@@ -104,21 +105,4 @@ function describe(issue: Issue, path: readonly PropertyKey[]): string {
   const known = path.length === 0 && issue.path.length > 0 ? Object.keys(ruleSchema.shape) : ["rules", "literal", "fold", "words", "within", "measure", "min"];
   const near = nearest(field, known);
   return `unknown field ${JSON.stringify(field)}${near === undefined ? "" : `; did you mean ${near}?`}`;
-}
-
-/** The known word that differs least, if not in more than half. */
-function nearest(word: string, known: readonly string[]): string | undefined {
-  const [best] = known.map((each) => ({ each, far: distance(word.toLowerCase(), each.toLowerCase()) })).toSorted((a, b) => a.far - b.far);
-  return best !== undefined && best.far <= Math.max(2, word.length / 2) ? best.each : undefined;
-}
-
-/** Levenshtein's distance. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length]!;
 }

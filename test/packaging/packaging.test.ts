@@ -23,7 +23,7 @@ beforeAll(() => {
   mkdirSync(target, { recursive: true });
   run("tar", ["-xzf", join(folder, packed.filename), "--strip-components=1", "-C", target], folder);
   // Its dependencies as npm would place them; installing them again would need the network.
-  for (const name of ["commander", "@noble", "@napi-rs", "@types", "undici-types", "re2", "smol-toml", "zod"])
+  for (const name of ["commander", "@noble", "@napi-rs", "@types", "undici-types", "re2", "smol-toml", "yaml", "zod"])
     cpSync(join(root, "node_modules", name), join(folder, "node_modules", name), { recursive: true });
   writeFileSync(join(folder, "package.json"), '{"name":"user","type":"module"}');
 });

@@ -20,8 +20,9 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
   stream: ["live", "engine", "core"],
   engine: ["live", "stream", "native", "secrets", "rules", "core"],
   providers: ["engine", "secrets", "codec"],
-  sidecar: ["engine", "live", "secrets", "codec", "providers", "stream"],
-  cli: ["sidecar", "providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
+  sidecar: ["audit", "engine", "live", "secrets", "codec", "providers", "stream"],
+  config: ["rules", "core"],
+  cli: ["sidecar", "audit", "config", "providers", "stream", "engine", "live", "codec", "native", "secrets", "rules", "core"],
   index: ["engine", "live", "native", "secrets", "rules"],
 };
 
