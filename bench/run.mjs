@@ -1,5 +1,6 @@
 /** `npm run bench [-- --smoke]`: measures against the bars, rivals in the same run, answers checked. Records to bench/results/. See README.md. */
 import { createEngine } from "../dist/index.js";
+import { benchAudit } from "./audit.mjs";
 import { benchCli } from "./cli.mjs";
 import { corpora, secrets } from "./corpora.mjs";
 import { check, finish, median, quantile, record, smoke } from "./lib.mjs";
@@ -117,4 +118,5 @@ if (engines.includes("native")) {
   benchRules(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), common);
   benchCli(texts[0].text, common);
 }
+await benchAudit();
 finish(texts.map(({ text }) => text));

@@ -18,6 +18,16 @@ export type ErrorCode =
   /** The package re2, which rules need, cannot be loaded. */
   | "LV_RE2_MISSING"
   | "LV_NATIVE_ARGUMENT"
+  /** The audit could not be written and is closed for good: the caller must not go on as if it were. */
+  | "LV_AUDIT_WRITE"
+  /** More records wait for the disk than `maxQueueBytes`; nothing of this call was taken. */
+  | "LV_AUDIT_FULL"
+  /** Another process writes the audit of this folder. */
+  | "LV_AUDIT_LOCKED"
+  /** A signing or public key that cannot be used, or that others can read. */
+  | "LV_AUDIT_KEY"
+  /** The audit in the folder is damaged beyond what a crash does, so its chain cannot go on. */
+  | "LV_AUDIT_BROKEN"
   /** The engine, scope or stream has been closed. */
   | "LV_CLOSED"
   /** The caller's AbortSignal fired. */

@@ -16,6 +16,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   run: async (command, options) => printing((await import("./run.js")).run(command, options)),
   rules: async (args, options) => printing((await import("./rules.js")).rules(args, options)),
   config: async (args, options) => printing((await import("./config.js")).config(args, options)),
+  audit: async (args, options) => printing((await import("./audit.js")).audit(args, options)),
   demo: async ([file], options) => printing((await import("./demo.js")).demo(file, options)),
   completions: async ([shell]) => {
     const { completions, SHELLS } = await import("./generate.js");

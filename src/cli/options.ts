@@ -125,6 +125,19 @@ export const COMMANDS: readonly CommandRow[] = [
     examples: [["logveil demo build.log", "on a log of yours"]],
   },
   {
+    name: "audit",
+    usage: "verify [options] <file|dir>",
+    summary: "check that an audit is as it was written; names the first record that was changed, dropped, inserted, moved or cut off",
+    options: [
+      { flags: "--public-key <file>", help: "key that may have signed, as kept elsewhere; default: the one beside the audit", repeat: true },
+      { flags: "--expect-seq <n>", help: "the record of this number must be there; finds what was cut off at the end" },
+      { flags: "--expect-hash <hex>", help: "and have this hash" },
+      { flags: "--partial", help: "files at the beginning may have been moved away" },
+      { flags: "--json", help: "the result as one line of JSON" },
+    ],
+    examples: [["logveil audit verify --public-key audit.key.pub --expect-seq 1200 /var/lib/logveil/audit", "with a key and a checkpoint kept elsewhere"]],
+  },
+  {
     name: "completions",
     usage: "<bash|zsh|fish>",
     summary: "print a completion script for a shell",
@@ -137,7 +150,7 @@ export const COMMANDS: readonly CommandRow[] = [
 export const EXIT = Object.freeze({ OK: 0, FINDINGS: 1, USAGE: 2, INTERNAL: 70 });
 
 export const EXIT_HELP =
-  "Exit codes: 0 ok · 1 findings (check, --fail-on-finding) · 2 usage, configuration, input or output · 70 internal error. run: that of the command, 127 not found, 126 not executable.";
+  "Exit codes: 0 ok · 1 findings (check, --fail-on-finding), damage (audit verify) · 2 usage, configuration, input or output · 70 internal error. run: that of the command, 127 not found, 126 not executable.";
 
 /** The long names of an option row, without values: `--mask`. */
 export const longName = (row: OptionRow): string => /--[a-z-]+/.exec(row.flags)![0];

@@ -1,44 +1,24 @@
 /** Keyed fingerprints: tell two secrets apart in findings without giving either away. BLAKE3 in keyed mode, 40 bits, base32. */
 import { randomBytes } from "node:crypto";
 import { closeSync, linkSync, mkdirSync, openSync, readFileSync, unlinkSync, writeSync } from "node:fs";
-import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { blake3 } from "@noble/hashes/blake3.js";
+import { BLAKE3_BYTES, type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
 
 /** Length of a fingerprint key in bytes. */
-export const KEY_BYTES = 32;
+export const KEY_BYTES = BLAKE3_BYTES;
 const FINGERPRINT_BYTES = 5;
 const BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-type KeyedHash = (key: Uint8Array, value: Uint8Array) => Uint8Array;
-
-/** The same in plain JavaScript: what a bundle without addons uses. */
-export const portableHash: KeyedHash = (key, value) => blake3(value, { key });
-
-/** The native hash, or undefined where its addon cannot be loaded. Loaded at run time so that bundlers do not meet the addon. */
-export function nativeHash(): KeyedHash | undefined {
-  const base: string | undefined = import.meta.url;
-  if (base === undefined || base === "") return undefined;
-  try {
-    const { Blake3Hasher } = createRequire(base)("@napi-rs/blake-hash") as typeof import("@napi-rs/blake-hash");
-    return (key, value) => Blake3Hasher.newKeyed(Buffer.from(key)).update(Buffer.from(value)).digestBuffer();
-  } catch {
-    return undefined;
-  }
-}
-
 /** A function from a secret to its fingerprint of 8 base32 characters (RFC 4648 §6). Throws `LV_KEY_LENGTH` unless `key` has 32 bytes. */
-export function fingerprinter(key: Uint8Array, hash?: KeyedHash): (value: Uint8Array) => string {
+export function fingerprinter(key: Uint8Array, hash?: Blake3): (value: Uint8Array) => string {
   // Checked here and not by the binding: that one aborts the whole process.
   if (!(key instanceof Uint8Array) || key.length !== KEY_BYTES) {
     throw new LogveilError("LV_KEY_LENGTH", `a fingerprint key must be ${KEY_BYTES} bytes long`, { facts: { bytes: key?.length } });
   }
   const own = Uint8Array.from(key);
-  // Loaded when there is something to hash: loading takes a while.
-  let chosen = hash;
-  return (value) => base32((chosen ??= nativeHash() ?? portableHash)(own, value).subarray(0, FINGERPRINT_BYTES));
+  return (value) => base32((hash ?? fastBlake3()).keyed(own, value).subarray(0, FINGERPRINT_BYTES));
 }
 
 /** The first 5 bytes in base32. */

@@ -1,0 +1,151 @@
+/**
+ * One writer per folder: a lock file that names its holder. Node has no flock, so whether a holder lives is judged: on the same boot and in the same process
+ * namespace by its pid and start time, elsewhere (another container, another host) by the file's age, which a living holder renews.
+ */
+import { randomBytes } from "node:crypto";
+import { linkSync, readFileSync, readlinkSync, renameSync, statSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { LogveilError } from "../errors.js";
+
+/** A living holder renews its lock so often, in milliseconds. */
+export const LOCK_RENEW_MS = 5_000;
+/** A lock of a holder that cannot be looked up counts as left behind after so long, in milliseconds. */
+export const LOCK_STALE_MS = 30_000;
+
+/** Who holds a lock. */
+interface Holder {
+  readonly pid: number;
+  /** Tells locks of one process apart. */
+  readonly token: string;
+  /** Host, boot and process namespace: where `pid` means something. */
+  readonly place: string;
+  /** Start of the process in ticks since boot; empty where the system does not tell. */
+  readonly started: string;
+}
+
+export interface Lock {
+  /** Renews the lock. Throws `LV_AUDIT_LOCKED` if it is another's by now. */
+  renew(): void;
+  release(): void;
+}
+
+const orEmpty = (read: () => string): string => {
+  try {
+    return read().trim();
+  } catch {
+    return "";
+  }
+};
+
+const place = (): string =>
+  [hostname(), orEmpty(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8")), orEmpty(() => readlinkSync("/proc/self/ns/pid"))].join(" ");
+
+/** Field 22 of /proc/PID/stat, counted from behind the name, which may hold anything (proc(5)). */
+const startOf = (pid: number): string =>
+  orEmpty(() => {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  });
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Tokens of the locks that this process holds: a lock with our pid and without our token is from an earlier process of that number. */
+const ours = new Set<string>();
+
+function lives(holder: Holder, ageMs: number): boolean {
+  if (holder.place !== place()) return ageMs < LOCK_STALE_MS;
+  if (holder.pid === process.pid) return ours.has(holder.token) || holder.started === startOf(process.pid);
+  return exists(holder.pid) && (holder.started === "" || holder.started === startOf(holder.pid));
+}
+
+function readHolder(file: string): Holder | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Holder;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Takes the lock of `folder`, also one left behind. Throws `LV_AUDIT_LOCKED` while its holder lives, `LV_IO`. */
+export function takeLock(folder: string): Lock {
+  const file = join(folder, "audit.lock");
+  const holder: Holder = { pid: process.pid, token: randomBytes(8).toString("hex"), place: place(), started: startOf(process.pid) };
+  const own = `${file}.${holder.token}`;
+  try {
+    // Linked into place, so that nobody reads half a lock.
+    writeFileSync(own, JSON.stringify(holder), { mode: 0o600, flag: "wx" });
+    try {
+      if (!tryLink(own, file)) {
+        removeStale(file, `${own}.stale`);
+        if (!tryLink(own, file)) throw held(file, readHolder(file));
+      }
+    } finally {
+      unlinkSync(own);
+    }
+  } catch (error) {
+    if (error instanceof LogveilError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new LogveilError("LV_IO", `${file}: cannot be made (${code})`, { cause: error, facts: { code } });
+  }
+  ours.add(holder.token);
+  const isOurs = (): boolean => readHolder(file)?.token === holder.token;
+  return {
+    renew() {
+      if (!isOurs()) throw held(file, readHolder(file));
+      const now = Date.now() / 1000;
+      utimesSync(file, now, now);
+    },
+    release() {
+      ours.delete(holder.token);
+      if (isOurs()) unlinkSync(file);
+    },
+  };
+}
+
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Moves a lock out of the way if its holder is gone. Of two that try at once only one gets the file: the other finds nothing, or another's new lock, which it puts back. */
+function removeStale(file: string, aside: string): void {
+  const before = readHolder(file);
+  const age = ageOf(file);
+  if (before !== undefined && age !== undefined && lives(before, age)) throw held(file, before);
+  try {
+    renameSync(file, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  const moved = readHolder(aside);
+  const another = moved !== undefined && moved.token !== before?.token;
+  if (another) tryLink(aside, file);
+  unlinkSync(aside);
+  if (another) throw held(file, moved);
+}
+
+/** Milliseconds since the lock was renewed. */
+function ageOf(file: string): number | undefined {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  return stat === undefined ? undefined : Date.now() - stat.mtimeMs;
+}
+
+function held(file: string, holder: Holder | undefined): LogveilError {
+  const pid = holder?.pid;
+  const who = pid === undefined ? "another process" : `process ${pid}`;
+  return new LogveilError("LV_AUDIT_LOCKED", `${file}: ${who} writes the audit of this folder`, { facts: { pid } });
+}

@@ -1,0 +1,134 @@
+/** Verification of a file or folder: reads it with flat memory, checks chain, signatures and pins, and says what that proves and what not. */
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { type Blake3, fastBlake3 } from "../blake3.js";
+import { LogveilError } from "../errors.js";
+import { type Link, signedPart } from "./chain.js";
+import { ChainCheck, type Pin, type Place, type Problem } from "./check.js";
+import { auditFiles, headFile, keyFile, readHead, readLines } from "./folder.js";
+import { type PublicKey, publicKeyFile, readPublicKey } from "./keys.js";
+
+export interface VerifyOptions {
+  /** Files of public keys (SPKI PEM) that may have signed. Absent: `audit.key.pub` beside the audit if it is there, which proves less. */
+  readonly publicKeys?: readonly string[];
+  /** A record that must be there: its number is known from elsewhere. */
+  readonly expectSeq?: number;
+  /** Its hash, 64 hex digits. */
+  readonly expectHash?: string;
+  /** `genesis` (default for a folder): the chain must begin with record 0. `anywhere` (default for a file): where the first file begins is believed. */
+  readonly start?: "genesis" | "anywhere";
+  /** An unfinished last line is read again after so many milliseconds, for it may be being written. */
+  readonly settleMs?: number;
+  readonly blake3?: Blake3;
+}
+
+export interface Verification {
+  readonly ok: boolean;
+  /** The first record that is not as it was written. */
+  readonly problem?: Problem;
+  readonly files: number;
+  /** Good records, up to the problem. */
+  readonly records: number;
+  readonly first?: Place;
+  readonly last?: Place;
+  /** The last good checkpoint. Keep `seq` and `hash` of it elsewhere. */
+  readonly checkpoint?: Place;
+  /** Good records behind the last checkpoint: chained, not signed. */
+  readonly unsigned: number;
+  /** Whose signatures were checked: a key given by the caller, the one that lies in the folder, none. */
+  readonly key: "given" | "folder" | "none";
+  readonly keyIds: readonly string[];
+  /** The writer was closed in order. */
+  readonly closed: boolean;
+  /** Crashes whose torn tail was put aside. */
+  readonly recoveries: number;
+  readonly bytes: number;
+}
+
+/** Verifies an audit file, or a folder of them. Throws `LV_USAGE`, `LV_IO`, `LV_AUDIT_KEY`; damage is no error but the result. */
+export async function verifyAudit(path: string, options: VerifyOptions = {}): Promise<Verification> {
+  try {
+    return await verify(path, options);
+  } catch (error) {
+    if (error instanceof LogveilError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new LogveilError("LV_IO", `${path}: cannot be read (${code ?? "unknown"})`, { cause: error, facts: { code } });
+  }
+}
+
+async function verify(path: string, options: VerifyOptions): Promise<Verification> {
+  const blake3 = options.blake3 ?? fastBlake3();
+  const isFolder = statSync(path).isDirectory();
+  const folder = isFolder ? path : dirname(path);
+  const { key, keys } = keysFor(folder, options.publicKeys);
+  // Read before the files: what is written meanwhile is behind it.
+  const head = isFolder ? await readHead(blake3, folder) : undefined;
+  const names = isFolder ? await auditFiles(folder) : [basename(path)];
+  if (names.length === 0 && head === undefined) throw new LogveilError("LV_USAGE", `${path}: there are no audit files in it`);
+  const check = new ChainCheck({
+    blake3,
+    pins: pinsOf(options, typeof head === "object" ? head : undefined),
+    start: options.start ?? (isFolder ? "genesis" : "anywhere"),
+    ...(keys.length === 0 ? {} : { keys }),
+  });
+  let bytes = 0;
+  for (const [i, name] of names.entries()) {
+    if (check.problem !== undefined) break;
+    check.beginFile(name);
+    const taker = {
+      line(line: Buffer): boolean {
+        bytes += line.length + 1;
+        return check.line(line);
+      },
+      torn: () => check.torn(),
+    };
+    await readLines(join(folder, name), taker, i === names.length - 1 ? options.settleMs : 0);
+  }
+  check.finish();
+  const problem = check.problem ?? headProblem(folder, head, names, keys);
+  const { first, last, checkpoint, records, recoveries, closed } = check;
+  return {
+    ok: problem === undefined,
+    ...(problem === undefined ? {} : { problem }),
+    files: names.length,
+    records,
+    ...(first === undefined ? {} : { first }),
+    ...(last === undefined ? {} : { last }),
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+    unsigned: last === undefined ? 0 : checkpoint === undefined ? records : last.seq - checkpoint.seq,
+    key,
+    keyIds: keys.map(({ id }) => id),
+    closed,
+    recoveries,
+    bytes,
+  };
+}
+
+function keysFor(folder: string, given: readonly string[] | undefined): { key: Verification["key"]; keys: readonly PublicKey[] } {
+  if (given !== undefined && given.length > 0) return { key: "given", keys: given.map(readPublicKey) };
+  const beside = publicKeyFile(keyFile(folder));
+  return existsSync(beside) ? { key: "folder", keys: [readPublicKey(beside)] } : { key: "none", keys: [] };
+}
+
+function pinsOf({ expectSeq, expectHash }: VerifyOptions, head: Link | undefined): Pin[] {
+  const pins: Pin[] = [];
+  if (head !== undefined) pins.push({ seq: head.seq, hash: head.hash, source: "audit.head" });
+  if (expectSeq !== undefined || expectHash !== undefined)
+    pins.push({
+      ...(expectSeq === undefined ? {} : { seq: expectSeq }),
+      ...(expectHash === undefined ? {} : { hash: expectHash }),
+      source: expectSeq === undefined ? "--expect-hash" : "--expect-seq",
+    });
+  return pins;
+}
+
+/** What is wrong with the head itself, when the chain is not: it, too, may have been changed. */
+function headProblem(folder: string, head: Awaited<ReturnType<typeof readHead>>, names: readonly string[], keys: readonly PublicKey[]): Problem | undefined {
+  const spot = { file: basename(headFile(folder)), line: 1 };
+  if (typeof head === "string") return { kind: "changed", ...spot, seq: 0, why: head };
+  if (head === undefined) return undefined;
+  if (names.length === 0) return { kind: "cut", ...spot, seq: 0, why: "all files are missing" };
+  const part = signedPart(head.line);
+  const signed = keys.length === 0 || (part !== undefined && keys.some((key) => key.verify(part.body, part.signature)));
+  return signed ? undefined : { kind: "signature", ...spot, seq: head.seq, why: "its signature is wrong" };
+}

@@ -1,0 +1,82 @@
+/** `logveil audit verify`: says whether an audit is as it was written, which record is not, and what the answer is worth. */
+import type { Place } from "../audit/check.js";
+import { verifyAudit, type Verification } from "../audit/verify.js";
+import { LogveilError } from "../errors.js";
+import { EXIT } from "./options.js";
+
+interface AuditCommandOptions {
+  readonly publicKey?: string[];
+  readonly expectSeq?: string;
+  readonly expectHash?: string;
+  readonly partial?: true;
+  readonly json?: true;
+}
+
+/** An unfinished last line may be one that the sidecar is writing. */
+const SETTLE_MS = 250;
+
+export async function audit([verb, path, ...more]: string[], options: AuditCommandOptions): Promise<number> {
+  if (verb !== "verify") throw new LogveilError("LV_USAGE", "audit: expected verify; logveil audit --help tells more");
+  if (path === undefined || more.length > 0) throw new LogveilError("LV_USAGE", "audit verify: expected one audit file or folder");
+  const { publicKey, expectSeq, expectHash } = options;
+  if (expectSeq !== undefined && !/^\d{1,15}$/.test(expectSeq)) throw new LogveilError("LV_USAGE", "--expect-seq: expected the number of a record");
+  if (expectHash !== undefined && !/^[0-9a-f]{64}$/.test(expectHash)) throw new LogveilError("LV_USAGE", "--expect-hash: expected 64 hex digits");
+  const result = await verifyAudit(path, {
+    settleMs: SETTLE_MS,
+    ...(publicKey === undefined ? {} : { publicKeys: publicKey }),
+    ...(expectSeq === undefined ? {} : { expectSeq: Number(expectSeq) }),
+    ...(expectHash === undefined ? {} : { expectHash }),
+    ...(options.partial === true ? { start: "anywhere" } : {}),
+  });
+  process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : tell(result, expectSeq !== undefined || expectHash !== undefined));
+  return result.ok ? EXIT.OK : EXIT.FINDINGS;
+}
+
+const at = ({ file, line }: Place): string => `${file}:${line}`;
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
+
+function tell(result: Verification, pinned: boolean): string {
+  const { problem, first, last, checkpoint, records, unsigned } = result;
+  const lines: string[] = [];
+  if (problem !== undefined) lines.push(`NOT OK  ${problem.file}:${problem.line}: record ${problem.seq} ${WORDS[problem.kind]}: ${problem.why}`);
+  lines.push(
+    `${problem === undefined ? "ok     " : "before "} ${counted(records, "record")}${first === undefined ? "" : `, ${first.seq} to ${last!.seq}`}, in ${counted(result.files, "file")}`,
+  );
+  if (result.recoveries > 0) lines.push(`crashes ${counted(result.recoveries, "torn tail")} put aside on restart (records of type recovered)`);
+  if (first !== undefined && first.seq > 0) lines.push(`start   record ${first.seq}: what stood before it was not looked at`);
+  lines.push(...signatures(result));
+  if (last === undefined || problem !== undefined) return `${lines.join("\n")}\n`;
+  lines.push(
+    `last    record ${last.seq}, ${at(last)}, ${last.time}, hash ${last.hash}${result.closed ? ", closed in order" : ", not closed: running, crashed, or cut off"}`,
+  );
+  if (!pinned) {
+    lines.push(
+      unsigned > 0 || !result.closed
+        ? `caution records cut off behind the last checkpoint leave no trace here, nor do older copies of the whole folder: compare with what was kept elsewhere`
+        : `caution an older copy of the whole folder would look as good: compare with what was kept elsewhere`,
+    );
+  }
+  if (checkpoint !== undefined) lines.push(`keep    elsewhere, for the next time: --expect-seq ${checkpoint.seq} --expect-hash ${checkpoint.hash}`);
+  return `${lines.join("\n")}\n`;
+}
+
+const WORDS: Readonly<Record<NonNullable<Verification["problem"]>["kind"], string>> = {
+  changed: "was changed",
+  dropped: "was dropped",
+  inserted: "was inserted",
+  reordered: "was moved",
+  cut: "was cut off",
+  signature: "is not what was signed",
+};
+
+function signatures({ key, keyIds, checkpoint, unsigned }: Verification): string[] {
+  if (key === "none")
+    return [
+      "signed  NOT CHECKED: no public key; give the one that was kept elsewhere with --public-key. Without it anyone who may write the folder may have written all of this",
+    ];
+  const covers = checkpoint === undefined ? "nothing" : `up to record ${checkpoint.seq}, ${at(checkpoint)}, ${checkpoint.time}`;
+  const lines = [`signed  ${covers}; key ${keyIds.join(", ")}; ${counted(unsigned, "record")} behind it only chained`];
+  if (key === "folder")
+    lines.push("caution the public key is the one in the folder itself: whoever can write there can replace it; give one kept elsewhere with --public-key");
+  return lines;
+}
