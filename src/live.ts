@@ -29,6 +29,8 @@ export interface RedactorStream {
   readonly offset: number;
   /** Bytes held back. */
   readonly heldBytes: number;
+  /** Offset at which a new stream may go on, as at those before it that are not within a finding: nothing unfinished reaches over it, though it may have left after silence. */
+  readonly settled: number;
   push(chunk: Uint8Array): Uint8Array[];
   idle(): Uint8Array[];
   end(): Uint8Array[];
@@ -112,6 +114,10 @@ export class LiveStream implements RedactorStream {
 
   get heldBytes(): number {
     return this.redactor.heldBytes;
+  }
+
+  get settled(): number {
+    return this.redactor.settled;
   }
 
   push(chunk: Uint8Array): Uint8Array[] {

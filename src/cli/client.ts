@@ -24,9 +24,9 @@ export async function logs([job, ...streams]: string[], { server = "http://127.0
   const headers = await authorization(tokenFile);
   const get = (path: string): Promise<IncomingMessage> => call({ host: base.hostname, port: base.port, path, headers }, server, "--server");
   if (job === undefined) {
-    const { jobs } = await readJson<{ jobs: { job: string; started: number; ended?: number; streams: string[] }[] }>(await get("/v1/jobs"));
-    for (const { job: name, started, ended, streams: all } of jobs)
-      process.stdout.write(`${name}  ${new Date(started).toISOString()}  ${ended === undefined ? "open" : "ended"}  ${all.join(" ")}\n`);
+    const { jobs: all } = await readJson<{ jobs: { job: string; started: number; ended?: number; streams: string[] }[] }>(await get("/v1/jobs"));
+    for (const { job: name, started, ended, streams: names } of all)
+      process.stdout.write(`${name}  ${new Date(started).toISOString()}  ${ended === undefined ? "open" : "ended"}  ${names.join(" ")}\n`);
     return EXIT.OK;
   }
   const path = `/v1/jobs/${encodeURIComponent(job)}`;
@@ -63,7 +63,7 @@ export async function secrets([verb, ...rest]: string[], { socket = defaultSocke
 }
 
 /** `job end J`, `job token J`. */
-export async function job([verb, name]: string[], { socket = defaultSocket() }: ClientOptions): Promise<number> {
+export async function jobs([verb, name]: string[], { socket = defaultSocket() }: ClientOptions): Promise<number> {
   if ((verb !== "end" && verb !== "token") || name === undefined) throw new LogveilError("LV_USAGE", "job: expected end JOB or token JOB");
   const path = `/v1/jobs/${encodeURIComponent(name)}`;
   const answer = await (verb === "end" ? control(socket, "DELETE", path) : control(socket, "POST", `${path}/token`));

@@ -17,6 +17,11 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   rules: async (args, options) => printing((await import("./rules.js")).rules(args, options)),
   config: async (args, options) => printing((await import("./config.js")).config(args, options)),
   audit: async (args, options) => printing((await import("./audit.js")).audit(args, options)),
+  serve: async (_, options) => (await import("./serve.js")).serve(version(), options),
+  logs: async (args, options) => printing((await import("./client.js")).logs(args, options)),
+  secrets: async (args, options) => (await import("./client.js")).secrets(args, options),
+  job: async (args, options) => printing((await import("./client.js")).jobs(args, options)),
+  status: async (_, options) => printing((await import("./client.js")).status(options)),
   demo: async ([file], options) => printing((await import("./demo.js")).demo(file, options)),
   completions: async ([shell]) => {
     const { completions, SHELLS } = await import("./generate.js");
@@ -100,8 +105,8 @@ process.on("uncaughtException", (error) => process.exit(explain(error)));
 process.on("unhandledRejection", (error) => process.exit(explain(error)));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.once(signal, () => {
-    // `run` listens too and passes signals on; everything else stops, without its temporary files.
-    if (process.argv[2] === "run") return;
+    // `run` listens too and passes signals on, `serve` ends what is under way; everything else stops, without its temporary files.
+    if (process.argv[2] === "run" || process.argv[2] === "serve") return;
     void import("./files.js").then(({ temporaryFiles }) => {
       for (const file of temporaryFiles()) unlinkSync(file);
       process.kill(process.pid, signal);

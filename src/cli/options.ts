@@ -58,6 +58,8 @@ export const CONFIGURATION: readonly OptionRow[] = [
   { flags: "--log-level <level>", help: "the least that is told", choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"] },
 ];
 
+const SOCKET: OptionRow = { flags: "--socket <path>", help: "the control socket of the sidecar; default: logveil/control.sock in $XDG_RUNTIME_DIR or /run" };
+
 export const COMMANDS: readonly CommandRow[] = [
   {
     name: "scrub",
@@ -116,6 +118,48 @@ export const COMMANDS: readonly CommandRow[] = [
       ["logveil config check logveil.yaml", "everything that is wrong with a file"],
       ["logveil config schema > logveil.schema.json", "let an editor complete and check"],
     ],
+  },
+  {
+    name: "serve",
+    usage: "[options]",
+    summary: "run the sidecar: mask logs that are sent to it while they come, and keep them or forward them",
+    options: CONFIGURATION,
+    examples: [
+      ["logveil serve", "listen on 127.0.0.1:4180, keep masked logs in the state folder of the user"],
+      ["make 2>&1 | curl -sT- -X POST http://127.0.0.1:4180/v1/jobs/42/streams/make", "send it a log while it is written"],
+    ],
+  },
+  {
+    name: "logs",
+    usage: "[job [stream...]]",
+    summary: "print the masked log of a job that a sidecar keeps; without a job, list them",
+    options: [
+      { flags: "--follow", help: "go on as more comes, until the stream ends" },
+      { flags: "--server <url>", help: "the sidecar's address", default: "http://127.0.0.1:4180" },
+      { flags: "--token-file <file>", help: "the bearer token of the job, if it has one" },
+    ],
+    examples: [["logveil logs 42 --follow", "read along"]],
+  },
+  {
+    name: "secrets",
+    usage: "add --job JOB",
+    summary: "make the secrets on stdin known to a job of a sidecar; exit with 1 if one of them had left already",
+    options: [{ flags: "--job <job>", help: "whose streams they mask" }, SOCKET],
+    examples: [["printf 'TOKEN=%s' \"$TOKEN\" | logveil secrets add --job 42", "before the build prints it"]],
+  },
+  {
+    name: "job",
+    usage: "<end|token> JOB",
+    summary: "end a job of a sidecar: its logs are kept to the last byte, its secrets forgotten; or make a token that its requests must bear",
+    options: [SOCKET],
+    examples: [["logveil job end 42", "when the build is over"]],
+  },
+  {
+    name: "status",
+    usage: "",
+    summary: "tell what a sidecar is doing, as JSON",
+    options: [SOCKET],
+    examples: [["logveil status", "jobs, streams, secrets"]],
   },
   {
     name: "demo",

@@ -4,6 +4,7 @@ import { openAudit } from "../audit/audit.js";
 import { type Config, fieldsFromOptions, loadConfig, printAddress } from "../config/index.js";
 import { LogveilError } from "../errors.js";
 import { hardenProcess } from "../native/loader.js";
+import type { RuleSource } from "../rules/schema.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
 import { type SidecarOptions, startSidecar } from "../sidecar/serve.js";
@@ -11,7 +12,9 @@ import type { SecretInput } from "../types.js";
 import { EXIT } from "./options.js";
 
 /** Names of variables that look like secrets. */
-const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"].map((word) => `*${word}*`);
+const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"].map(
+  (word) => `*${word}*`,
+);
 
 export async function serve(version: string, options: Readonly<Record<string, unknown>>): Promise<number> {
   hardenProcess();
@@ -28,9 +31,10 @@ export async function serve(version: string, options: Readonly<Record<string, un
     maxFileBytes: config.audit.maxFileSize,
     onFailure: (error) => log("error", `${error.message}; nothing is acknowledged any more`),
   });
-  const sidecar = await startSidecar({ ...optionsOf(config, version, secrets), evidence: auditEvidence(audit), log });
+  const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
+  const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
   log("info", `listening on ${config.upstream.url === undefined ? "" : "and forwarding from "}http://${sidecar.listen.host}:${sidecar.listen.port}`);
-  log("info", `logs are kept in ${config.store.dir}, the audit in ${config.audit.dir}; ${secrets.length} secrets are known`);
+  log("info", `logs are kept in ${config.store.dir}, the audit in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
   const signal = await new Promise<string>((resolve) => {
     for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));
   });
@@ -57,14 +61,16 @@ function logger(least: string): Log {
 /** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
-    ["control.tcp", config.control.tcp !== undefined],
+    ["upstream.url", config.upstream.url !== undefined],
+    ["routes", config.routes.length > 0],
+    ["control.tcp", config.control.tcp !== "off"],
     ["tls", config.tls.cert !== undefined],
     ["auth.tokenFile", config.auth.tokenFile !== undefined],
     ["spool.enabled", config.spool.enabled],
-    ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== undefined)],
-    ["secrets.ttl", config.secrets.ttl !== undefined],
+    ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
+    ["secrets.ttl", config.secrets.ttl !== "off"],
     ["onFinding.actions", Object.keys(config.onFinding.actions).length > 0],
-    ["limits.requestTimeout", config.limits.requestTimeout !== undefined],
+    ["limits.requestTimeout", config.limits.requestTimeout !== "off"],
   ];
   for (const [field, isSet] of unserved) if (isSet) throw new LogveilError("LV_CONFIG", `${field}: this version does not do that; leave it out`);
 }
@@ -76,10 +82,11 @@ function secretsOf({ secrets }: Config): SecretInput[] {
   return [...new Map(found.map((secret) => [secret.name, secret])).values()];
 }
 
-function optionsOf(config: Config, version: string, secrets: readonly SecretInput[]): Omit<SidecarOptions, "evidence" | "log"> {
+function optionsOf(config: Config, version: string, secrets: readonly SecretInput[], extra: readonly RuleSource[]): Omit<SidecarOptions, "evidence" | "log"> {
   const { limits, rules, mask } = config;
   if (config.listen.kind !== "tcp") throw new LogveilError("LV_CONFIG", `listen: ${printAddress(config.listen)}: this version listens on TCP only`);
-  if (config.admin.listen.kind !== "tcp") throw new LogveilError("LV_CONFIG", `admin.listen: ${printAddress(config.admin.listen)}: this version listens on TCP only`);
+  if (config.admin.listen.kind !== "tcp")
+    throw new LogveilError("LV_CONFIG", `admin.listen: ${printAddress(config.admin.listen)}: this version listens on TCP only`);
   return {
     version,
     listen: config.listen,
@@ -93,7 +100,8 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
       limits: { holdBackMs: limits.holdBack },
       fingerprintKey: installationKey(),
       rules: {
-        disable: [...rules.disable],
+        extra,
+        disable: rules.disable,
         minConfidence: rules.minConfidence,
         learn: rules.learn,
         policy: rules.policy,

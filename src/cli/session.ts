@@ -95,6 +95,9 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
         get heldBytes() {
           return stream.heldBytes;
         },
+        get settled() {
+          return stream.settled;
+        },
         push(chunk) {
           counts.bytesIn += chunk.length;
           return count(stream.push(chunk));

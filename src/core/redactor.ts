@@ -25,6 +25,8 @@ export interface RedactorFinding {
 
 /** Finds secrets that no one told of: the rules over one stream. */
 export interface StreamDetector {
+  /** A detector that is shown only what stands from this offset on finds the same there. */
+  readonly settled: number;
   /** Everything before this offset may leave. */
   readonly hold: number;
   /** Takes the next bytes, which stay as they are until `keep`. */
@@ -93,11 +95,11 @@ export class Redactor {
   private readonly spans = new SpanList();
   /** Like `spans`, without matches that depend on a masked neighbour. */
   private readonly firm = new Ranges();
-  /** Ranges of control sequences inside spans, and ranges where the raw lane matched, which no longer count as such. */
+  /** Control sequences inside spans, and ranges where the raw lane matched, which no longer count as such. */
   private readonly keeps = new Ranges();
   private readonly raws = new Ranges();
   /** Released ranges that left masked or were reported as exposed, as far back as the window. */
-  private readonly settled = new Ranges();
+  private readonly shown = new Ranges();
   private candidates: Candidate[] = [];
   private readonly detector: StreamDetector | undefined;
   /** What rules masked and has not left: another set of needles does not change it. */
@@ -131,6 +133,15 @@ export class Redactor {
   /** Bytes taken in and not released. */
   get heldBytes(): number {
     return this.total - this.released;
+  }
+
+  /**
+   * A redactor that is shown only what stands from this offset on, or from one before it that is not within a finding, masks the same there: nothing unfinished reaches
+   * over it, whether it has left or not.
+   */
+  get settled(): number {
+    const pending = this.total - this.stream.head[HEAD.PENDING]!;
+    return Math.min(pending, this.detector?.settled ?? pending, this.open?.start ?? pending, ...this.candidates.map(({ cause }) => cause.start));
   }
 
   /** Takes the next bytes; answers what may leave. Pieces may be views of `chunk`; nothing of it is kept once the caller has used them. */
@@ -239,7 +250,7 @@ export class Redactor {
       window.append(chunk, parser);
       window.dropBefore(from);
     }
-    this.settled.dropBefore(window.start);
+    this.shown.dropBefore(window.start);
     this.chunk = EMPTY;
     this.base = Infinity;
   }
@@ -288,16 +299,14 @@ export class Redactor {
   private expose(from: number, to: number, cause: Cause): void {
     if (cause.fragment) return;
     const { set, needle, note } = cause;
-    this.settled.outside(from, to, (start, end) => {
+    this.shown.outside(from, to, (start, end) => {
       const place = { line: this.lines.at(start), offset: start, length: end - start };
       this.context.found({ kind: "exposed", set, needle, ...place, ...(note === undefined ? {} : { note }) });
     });
-    this.settled.add(from, to);
+    this.shown.add(from, to);
   }
 
-  /**
-   * Decides token matches whose neighbour may turn out masked; answers the release point `to`, moved before the undecided ones.
-   */
+  /** Decides token matches whose neighbour may turn out masked; answers the release point `to`, moved before the undecided ones. */
   private settle(to: number): number {
     const undecided: Candidate[] = [];
     for (const candidate of this.candidates) {
@@ -355,7 +364,7 @@ export class Redactor {
       if (plan.kind === "text") out.push(plan.bytes);
     }
     this.open.end = to;
-    this.settled.add(from, to);
+    this.shown.add(from, to);
     this.slices(from, to, (piece) => this.maskPiece(piece, out));
     this.released = to;
   }

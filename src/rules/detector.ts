@@ -188,6 +188,21 @@ export class Detector {
     this.blocks = this.blocks.filter(({ block, match }) => block.go(this.text, (start, end) => this.host.mask(start, end, match)) === undefined);
   }
 
+  /** The offset at which a detector that knows nothing of what was before would find the same: no candidate, mask or block reaches over it. */
+  get settled(): number {
+    const starts = [...this.runs.map(({ match }) => match.start), ...this.blocks.map(({ block }) => block.start)];
+    for (const { rule, at } of this.pending) starts.push(this.earliest(this.pack.rules[rule]!, at));
+    return Math.min(this.holdStart(), ...starts);
+  }
+
+  /** Where a match with its anchor at `at` may begin at the earliest: it holds no byte that its expression cannot consume. */
+  private earliest(rule: Rule, at: number): number {
+    if (rule.kind !== "line") return at;
+    let start = at;
+    while (start > at - rule.before.max && rule.bytes[this.text.at(start - 1)] === 1) start--;
+    return start;
+  }
+
   /** The offset from which on bytes may be part of a secret that is not known yet. */
   private holdStart(): number {
     const { text, pack } = this;

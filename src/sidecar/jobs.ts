@@ -37,27 +37,85 @@ export class Refusal extends Error {
 
 const LF = 0x0a;
 
+/**
+ * Where a stream may go on after a crash: at the start of a line that nothing unfinished reaches over. Masks keep every line end, so the n-th of the output is the n-th of
+ * the input: that tells which byte of one became of which of the other.
+ */
+class LineStarts {
+  /** Offsets behind line ends since the last one that was answered. */
+  private inputs: number[] = [];
+  private outputs: number[] = [];
+  /** Findings since then: lines that begin within one are no such place. */
+  private found: { readonly start: number; readonly end: number }[] = [];
+
+  constructor(
+    private last: Position,
+    private input = last.input,
+    private output = last.output,
+  ) {}
+
+  takeInput(chunk: Uint8Array): void {
+    this.input = collect(chunk, this.input, this.inputs);
+  }
+
+  takeOutput(pieces: readonly Uint8Array[]): void {
+    for (const piece of pieces) this.output = collect(piece, this.output, this.outputs);
+  }
+
+  takeFinding({ offset, length }: Finding): void {
+    this.found.push({ start: offset, end: offset + length });
+  }
+
+  /** The last such place, if nothing unfinished begins before `settled`. */
+  before(settled: number): Position {
+    let count = 0;
+    while (count < this.outputs.length && this.inputs[count]! <= settled) count++;
+    while (count > 0 && this.found.some(({ start, end }) => start < this.inputs[count - 1]! && this.inputs[count - 1]! < end)) count--;
+    if (count === 0) return this.last;
+    this.found = this.found.filter(({ end }) => end > this.inputs[count - 1]!);
+    this.last = { input: this.inputs[count - 1]!, output: this.outputs[count - 1]! };
+    this.inputs.splice(0, count);
+    this.outputs.splice(0, count);
+    return this.last;
+  }
+
+  /** The end of everything. */
+  get end(): Position {
+    return { input: this.input, output: this.output };
+  }
+}
+
+/** Adds the offsets behind line ends of `piece`, which begins at `offset`; answers where it ends. */
+function collect(piece: Uint8Array, offset: number, into: number[]): number {
+  for (let at = piece.indexOf(LF); at >= 0; at = piece.indexOf(LF, at + 1)) into.push(offset + at + 1);
+  return offset + piece.length;
+}
+
 /** A stream that is written to. Its input is masked in order; one request writes at a time. */
 export class JobStream {
   private writer: symbol | undefined;
   private idleTimer: NodeJS.Timeout | undefined;
   private working: Promise<unknown> = Promise.resolve();
+  /** Bytes of input that the stream went on behind when it was opened. */
+  private readonly base: number;
+  private readonly lines: LineStarts;
 
   constructor(
     private readonly stored: StoredStream,
     private readonly redactor: RedactorStream,
-    /** Bytes of input that were durable when the stream was opened. */
-    private readonly base: number,
     private readonly evidence: Evidence,
     private readonly holdBackMs: number,
-  ) {}
+  ) {
+    this.base = stored.position.input;
+    this.lines = new LineStarts(stored.position);
+  }
 
   /** Offset of the next byte that is expected. */
   get received(): number {
     return this.base + this.redactor.offset;
   }
 
-  /** What is durable: everything before it may be forgotten by who sent it. */
+  /** Where the stream goes on after a crash: everything before it may be forgotten by who sent it. */
   get position(): Position {
     return this.stored.position;
   }
@@ -78,6 +136,11 @@ export class JobStream {
     return (this.writer = Symbol("writer"));
   }
 
+  /** Told of what was found in it, at offsets of the whole stream. */
+  found(finding: Finding): void {
+    this.lines.takeFinding(finding);
+  }
+
   release(writer: symbol): void {
     if (this.writer === writer) this.writer = undefined;
   }
@@ -86,6 +149,7 @@ export class JobStream {
   async write(writer: symbol, chunk: Uint8Array): Promise<void> {
     if (this.writer !== writer) throw new Refusal(409, "another request has taken this stream over", { "logveil-offset": String(this.received) });
     clearTimeout(this.idleTimer);
+    this.lines.takeInput(chunk);
     await this.keep(() => this.redactor.push(chunk));
     if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.idle(), this.holdBackMs).unref();
   }
@@ -98,10 +162,11 @@ export class JobStream {
   }
 
   /** Appends what the redactor lets go, in order. */
-  private keep(work: () => Uint8Array[]): Promise<void> {
+  private keep(work: () => Uint8Array[], isEnd = false): Promise<void> {
     const pieces = work();
-    const input = this.received - this.redactor.heldBytes;
-    const next = this.working.then(() => this.stored.append(pieces, input));
+    this.lines.takeOutput(pieces);
+    const position = isEnd ? this.lines.end : this.lines.before(this.base + this.redactor.settled);
+    const next = this.working.then(() => this.stored.append(pieces, position));
     this.working = next.catch(() => undefined);
     return next;
   }
@@ -117,7 +182,7 @@ export class JobStream {
   async end(): Promise<void> {
     if (this.ended) return;
     clearTimeout(this.idleTimer);
-    await this.keep(() => this.redactor.end());
+    await this.keep(() => this.redactor.end(), true);
     await this.evidence.settled();
     await this.stored.end();
   }
@@ -193,16 +258,18 @@ export class Jobs {
     const { input, output } = stored.position;
     let lines = 0;
     for await (const chunk of stored.read(0, false)) for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1)) lines++;
+    let opened: JobStream | undefined;
     const redactor = job.scope.stream({
       name,
       onFinding: (finding) => {
         const placed = { ...finding, line: finding.line + lines, offset: finding.offset + input };
         if (placed.kind === "exposed") job.exposed.push(placed);
+        opened?.found(placed);
         this.evidence.finding(job.name, placed);
       },
     });
     if (output === 0) this.evidence.event("job", job.name, { stream: name });
-    return new JobStream(stored, redactor, input, this.evidence, this.engine.limits.holdBackMs);
+    return (opened = new JobStream(stored, redactor, this.evidence, this.engine.limits.holdBackMs));
   }
 
   private job(name: string): Job {

@@ -1,6 +1,7 @@
 /**
- * One file of masked log on disk, with its commits beside it: `<start>.log` holds bytes, `<start>.commits` a record of 32 bytes for each time they were made durable:
- * offset behind the last durable byte of the output, the same of the input, a check. What stands behind the last commit was never acknowledged and is cut off.
+ * One file of masked log on disk, with its commits beside it: `<start>.log` holds bytes, `<start>.commits` records of 32 bytes: an offset in the output, the offset in the
+ * input that it became of, a check. A machine that knows nothing of what was before may go on there. What stands behind the last commit was not acknowledged; it is cut off
+ * when the stream is opened again.
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { blake3 } from "@noble/hashes/blake3.js";
@@ -40,43 +41,37 @@ export class Segment {
     readonly start: number,
     private readonly log: FileHandle,
     private readonly records: FileHandle,
-    private durable: Position,
-    /** Whether something was made durable in it. */
-    public hasCommits: boolean,
+    /** Offset behind its last byte. */
+    public end: number,
+    /** The last one; absent: none yet. */
+    public commit: Position | undefined,
   ) {}
 
-  /** Opens `<path>.log` and `<path>.commits`, or makes them (0600), for output from `start` on. What an unfinished commit left is cut off. */
+  /** Opens `<path>.log` and `<path>.commits`, or makes them (0600), for output from `start` on. What stands behind the last commit is cut off. */
   static async open(path: string, start: number): Promise<Segment> {
     const [log, records] = await Promise.all([open(`${path}.log`, "a+", 0o600), open(`${path}.commits`, "a+", 0o600)]);
-    const { position, bytes } = lastOf(await records.readFile()) ?? { position: { input: 0, output: start }, bytes: 0 };
-    await log.truncate(position.output - start);
-    await records.truncate(bytes);
-    return new Segment(path, start, log, records, position, bytes > 0);
+    const last = lastOf(await records.readFile());
+    const end = last?.position.output ?? start;
+    await log.truncate(end - start);
+    await records.truncate(last?.bytes ?? 0);
+    return new Segment(path, start, log, records, end, last?.position);
   }
 
-  /** What is durable. */
-  get position(): Position {
-    return this.durable;
-  }
-
-  /** Bytes in the file. */
-  get size(): number {
-    return this.durable.output - this.start;
-  }
-
-  /** Makes pieces durable, and that they are what became of the input before `input`. */
-  async commit(pieces: readonly Uint8Array[], input: number): Promise<void> {
+  /** Puts pieces on disk. */
+  async write(pieces: readonly Uint8Array[]): Promise<void> {
     const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (bytes > 0) {
-      const { bytesWritten } = await this.log.writev(pieces);
-      if (bytesWritten !== bytes) throw Object.assign(new Error("the file took only a part of what was written"), { code: "EIO" });
-      await this.log.datasync();
-    }
-    const position = { input, output: this.durable.output + bytes };
+    if (bytes === 0) return;
+    const { bytesWritten } = await this.log.writev(pieces);
+    if (bytesWritten !== bytes) throw Object.assign(new Error("the file took only a part of what was written"), { code: "EIO" });
+    await this.log.datasync();
+    this.end += bytes;
+  }
+
+  /** Records that one may go on at `position`, which is on disk. */
+  async record(position: Position): Promise<void> {
     await this.records.appendFile(encode(position));
     await this.records.datasync();
-    this.durable = position;
-    this.hasCommits = true;
+    this.commit = position;
   }
 
   async close(): Promise<void> {

@@ -33,36 +33,46 @@ interface Part {
 export class StoredStream {
   private waiting: Uint8Array[] = [];
   private waitingBytes = 0;
-  private waitingInput: number;
   private committing: Promise<void> | undefined;
   private failure: unknown;
   private readonly changes = new EventEmitter().setMaxListeners(0);
   private isEnded = false;
+  /** The segment before, until the last one has a commit. */
+  private before: Segment | undefined;
 
   private constructor(
     readonly folder: string,
     private readonly limits: StreamLimits,
     private segment: Segment,
-  ) {
-    this.waitingInput = segment.position.input;
-  }
+    private durable: Position,
+    private wanted: Position,
+  ) {}
 
   /** Opens the stream of a folder, or makes it (0700). */
   static async open(folder: string, limits: StreamLimits): Promise<StoredStream> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     for (const { file, start } of (await partsOf(folder)).filter(({ compressed }) => !compressed).toReversed()) {
       const segment = await Segment.open(file.slice(0, -".log".length), start);
-      if (segment.hasCommits || start === 0) return new StoredStream(folder, limits, segment);
-      // A crash came between making the file and its first commit: the one before it is whole.
+      if (segment.commit !== undefined || start === 0) {
+        const position = segment.commit ?? { input: 0, output: 0 };
+        return new StoredStream(folder, limits, segment, position, position);
+      }
+      // Nothing in it was acknowledged: the one before it has the last commit.
       await segment.close();
       await Promise.all([rm(file), rm(file.replace(/log$/, "commits"))]);
     }
-    return new StoredStream(folder, limits, await Segment.open(join(folder, nameOf(0)), 0));
+    const start = { input: 0, output: 0 };
+    return new StoredStream(folder, limits, await Segment.open(join(folder, nameOf(0)), 0), start, start);
   }
 
-  /** What is durable. */
+  /** Where one may go on after a crash: everything before it is kept. */
   get position(): Position {
-    return this.segment.position;
+    return this.durable;
+  }
+
+  /** Bytes that can be read. */
+  get length(): number {
+    return this.segment.end;
   }
 
   get ended(): boolean {
@@ -70,18 +80,18 @@ export class StoredStream {
   }
 
   /**
-   * Takes masked bytes that became of the input before `input`; resolves when more may come. The pieces must stay as they are until they are durable. Throws what a
-   * commit failed with: nothing is kept from then on.
+   * Takes masked bytes; resolves when more may come. With them one may go on at `position`, which may lie before their end. The pieces must stay as they are until they are
+   * on disk. Throws what a commit failed with: nothing is kept from then on.
    */
-  async append(pieces: readonly Uint8Array[], input: number): Promise<void> {
+  async append(pieces: readonly Uint8Array[], position: Position): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
     for (const piece of pieces) this.waitingBytes += piece.length;
     this.waiting.push(...pieces);
-    this.waitingInput = input;
+    this.wanted = position;
     if (this.waitingBytes > MAX_WAITING_BYTES) await this.commit();
   }
 
-  /** Resolves when everything that was appended is durable. */
+  /** Resolves when everything that was appended is on disk. */
   async commit(): Promise<void> {
     // A commit that is under way does not hold what came since.
     await this.committing;
@@ -91,28 +101,30 @@ export class StoredStream {
   private async commitWaiting(): Promise<void> {
     try {
       if (this.failure !== undefined) throw this.failure;
-      const pieces = this.waiting;
-      const input = this.waitingInput;
+      const { waiting, wanted } = this;
       this.waiting = [];
       this.waitingBytes = 0;
-      if (pieces.length > 0 || input !== this.segment.position.input) {
-        if (this.segment.size >= this.limits.maxFileBytes) await this.rotate();
-        await this.segment.commit(pieces, input);
-        this.changes.emit("change");
+      if (this.before === undefined && this.segment.end - this.segment.start >= this.limits.maxFileBytes) {
+        this.before = this.segment;
+        this.segment = await Segment.open(join(this.folder, nameOf(this.before.end)), this.before.end);
       }
+      await this.segment.write(waiting);
+      if (wanted.input !== this.durable.input || wanted.output !== this.durable.output) await this.record(wanted);
+      if (waiting.length > 0) this.changes.emit("change");
     } catch (error) {
       this.failure = error;
       throw error;
     }
   }
 
-  private async rotate(): Promise<void> {
-    const full = this.segment;
-    this.segment = await Segment.open(join(this.folder, nameOf(full.position.output)), full.position.output);
-    // From here on the file before is not needed to know the input's offset.
-    await this.segment.commit([], full.position.input);
-    await full.close();
-    if (this.limits.compress === "zstd") await compress(full.path);
+  private async record(position: Position): Promise<void> {
+    const { before, segment } = this;
+    await (before !== undefined && position.output < segment.start ? before : segment).record(position);
+    this.durable = position;
+    if (before === undefined || segment.commit === undefined) return;
+    this.before = undefined;
+    await before.close();
+    if (this.limits.compress === "zstd") await compress(before.path);
   }
 
   /** No more bytes come: readers that follow are done. */
@@ -126,21 +138,21 @@ export class StoredStream {
     await this.commit().catch(() => undefined);
     this.isEnded = true;
     this.changes.emit("change");
-    await this.segment.close();
+    await Promise.all([this.before?.close(), this.segment.close()]);
   }
 
-  /** Durable bytes from `from` on; with `follow`, those to come as well until the stream ends or `signal` fires. */
+  /** Bytes on disk from `from` on; with `follow`, those to come as well until the stream ends or `signal` fires. */
   async *read(from: number, follow: boolean, signal?: AbortSignal): AsyncGenerator<Buffer, void, void> {
     let at = from;
     for (;;) {
-      const { output } = this.position;
-      if (at < output) {
-        for await (const chunk of readParts(this.folder, at, output)) {
+      const { length } = this;
+      if (at < length) {
+        for await (const chunk of readParts(this.folder, at, length)) {
           at += chunk.length;
           yield chunk;
         }
       }
-      if (at < this.position.output) continue;
+      if (at < this.length) continue;
       if (!follow || this.isEnded || signal?.aborted === true) return;
       await once(this.changes, "change", signal === undefined ? {} : { signal }).catch(() => undefined);
     }

@@ -1,13 +1,19 @@
 /** The sidecar's own API with real connections: what comes in is masked and kept, offsets are exact, jobs are apart. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { request as send } from "node:http";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { call, start } from "../support/sidecar.js";
+import { call, start, temporary } from "../support/sidecar.js";
 
 const LOG = "/v1/jobs/build-1/streams/stdout";
+
+function copyOf(folder: string): string {
+  const copy = temporary();
+  cpSync(folder, copy, { recursive: true });
+  return copy;
+}
 
 /** Waits until a stream holds `text`: its end may be undecided until there was silence. */
 const read = (sidecar: Sidecar, text: string, path = LOG): Promise<void> =>
@@ -49,6 +55,8 @@ test("after silence what is undecided is kept as well", async () => {
   await call(sidecar, "POST", LOG, "a word");
   await vi.waitFor(async () => expect((await call(sidecar, "GET", LOG)).body).toBe("a word"));
   expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe("6");
+  // To be sent again after a crash: only whole lines are acknowledged.
+  expect(JSON.parse((await call(sidecar, "POST", LOG, "!")).body)).toEqual({ offset: 0, received: 7 });
 });
 
 test("says where a stream goes on", async () => {
@@ -110,6 +118,32 @@ test("follows a stream until it ends", async () => {
   await vi.waitFor(() => expect(seen.join("")).toBe("one\ntwo\n"));
   await call(sidecar, "POST", `${LOG}/end`);
   await done;
+});
+
+test("after a crash a stream goes on where nothing unfinished reaches over", async () => {
+  const pem = "-----BEGIN RSA PRIVATE KEY-----";
+  for (const [first, rest, expected] of [
+    ["one\ntwo global-secret-01", "23456789 three\n", "one\ntwo [REDACTED:GLOBAL] three\n"],
+    // Masked as it came, line by line: still it is not settled.
+    [
+      `one\n${pem}\n${"MIIEpAIBAAKCAQEA7bq+x/9Z".repeat(2)}\n`,
+      `${"Qk3vXw8tN0s+LmZr5yB1cD2e".repeat(2)}\n-----END RSA PRIVATE KEY-----\nend\n`,
+      /^one\n\[REDACTED:pem-private-key\]\n*end\n$/,
+    ],
+  ] as const) {
+    const { sidecar, folder } = await start();
+    await call(sidecar, "POST", LOG, first);
+    await vi.waitFor(async () => expect((await call(sidecar, "GET", LOG)).body).toContain("[REDACTED:"));
+    // What is on disk when the power goes.
+    const { sidecar: again } = await start({ store: { folder: copyOf(join(folder, "logs")), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
+    const offset = Number((await call(again, "HEAD", LOG)).headers["logveil-offset"]);
+    expect(offset).toBe(4);
+    await call(again, "POST", LOG, (first + rest).slice(offset), { "logveil-offset": String(offset) });
+    await call(again, "POST", `${LOG}/end`);
+    const { body } = await call(again, "GET", LOG);
+    if (typeof expected === "string") expect(body).toBe(expected);
+    else expect(body).toMatch(expected);
+  }
 });
 
 test("secrets of a job mask its own streams only, until they are forgotten", async () => {

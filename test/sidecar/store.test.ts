@@ -35,7 +35,7 @@ test("keeps what was committed, in order, over reopening and segments", async ()
           const piece = String.fromCharCode(97 + (text.length % 26)).repeat(step.bytes);
           text += piece;
           input += step.bytes * 2;
-          await stream.append([Buffer.from(piece)], input);
+          await stream.append([Buffer.from(piece)], { input, output: text.length });
         } else {
           if (step === "crash") {
             // Another process finds the files as they are now.
@@ -63,8 +63,10 @@ test("keeps what was committed, in order, over reopening and segments", async ()
 test("cuts off what an unfinished commit left, wherever it broke", async () => {
   const folder = temporary();
   const stream = await StoredStream.open(folder, { ...LIMITS, maxFileBytes: 1e6 });
+  let output = 0;
   for (const [index, line] of ["first\n", "second\n", "third\n"].entries()) {
-    await stream.append([Buffer.from(line)], (index + 1) * 10);
+    output += line.length;
+    await stream.append([Buffer.from(line)], { input: (index + 1) * 10, output });
     await stream.commit();
   }
   await stream.close();
@@ -95,27 +97,45 @@ test("cuts off what an unfinished commit left, wherever it broke", async () => {
 test("a segment that has no commit yet gives way to the one before it", async () => {
   const folder = temporary();
   const stream = await StoredStream.open(folder, LIMITS);
-  await stream.append([Buffer.alloc(150, "a")], 300);
+  await stream.append([Buffer.alloc(150, "a")], { input: 300, output: 150 });
   await stream.close();
   for (const end of ["log", "commits"]) appendFileSync(join(folder, `0000000000000150.${end}`), "");
   const again = await StoredStream.open(folder, LIMITS);
   expect(again.position).toEqual({ output: 150, input: 300 });
-  await again.append([Buffer.from("b")], 301);
+  await again.append([Buffer.from("b")], { input: 301, output: 151 });
   await again.commit();
   expect(await all(again)).toBe(`${"a".repeat(150)}b`);
   await again.close();
 });
 
+test("what stands behind the place where one may go on is read, and cut off by a crash", async () => {
+  const folder = temporary();
+  const stream = await StoredStream.open(folder, LIMITS);
+  for (let index = 1; index <= 40; index++) {
+    await stream.append([Buffer.from("0123456789")], { input: Math.max(0, index - 15) * 20, output: Math.max(0, index - 15) * 10 });
+    await stream.commit();
+    expect(await all(stream)).toBe("0123456789".repeat(index));
+    const copy = temporary();
+    cpSync(folder, copy, { recursive: true });
+    const again = await StoredStream.open(copy, LIMITS);
+    expect(again.position).toEqual(stream.position);
+    expect(await all(again)).toBe("0123456789".repeat(Math.max(0, index - 15)));
+    await again.close();
+  }
+  expect(readdirSync(folder).filter((name) => name.endsWith(".log")).length).toBeGreaterThan(2);
+  await stream.close();
+});
+
 test("a failure is told, and nothing is kept from then on", async () => {
   const folder = temporary();
   const stream = await StoredStream.open(folder, LIMITS);
-  await stream.append([Buffer.from("kept\n")], 5);
+  await stream.append([Buffer.from("kept\n")], { input: 5, output: 5 });
   await stream.commit();
   // A descriptor that is gone fails as a full disk does.
   await (stream as unknown as { segment: { close(): Promise<void> } }).segment.close();
-  await stream.append([Buffer.from("lost\n")], 10);
+  await stream.append([Buffer.from("lost\n")], { input: 10, output: 10 });
   await expect(stream.commit()).rejects.toThrow();
-  await expect(stream.append([Buffer.from("x")], 11)).rejects.toThrow();
+  await expect(stream.append([Buffer.from("x")], { input: 11, output: 11 })).rejects.toThrow();
   truncateSync(join(folder, "0000000000000000.log"), 5);
   expect(await all(await StoredStream.open(folder, LIMITS))).toBe("kept\n");
 });
@@ -126,7 +146,7 @@ test("names of any kind are safe, and old jobs go", async () => {
   const names = ["..", ".", "a/b", "*", "ü", "x y", "%2e"];
   for (const name of names) {
     const stream = await store.stream(name, name);
-    await stream.append([Buffer.from(name)], 1);
+    await stream.append([Buffer.from(name)], { input: 1, output: Buffer.byteLength(name) });
     await stream.close();
   }
   expect((await store.jobs()).map(({ job }) => job).toSorted()).toEqual(names.toSorted());

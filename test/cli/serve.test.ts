@@ -1,0 +1,138 @@
+/** `logveil serve` as a process: useful without configuration, ends in order, loses nothing that it acknowledged, keeps nothing raw. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { call, temporary } from "../support/sidecar.js";
+
+const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+const SECRET = "env-token-9876543210-abcdef";
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+interface Process {
+  readonly child: ChildProcess;
+  readonly port: number;
+  readonly admin: number;
+  readonly env: NodeJS.ProcessEnv;
+  readonly told: () => string;
+}
+
+/** A sidecar whose state lies in `home`; resolves when it is ready. */
+async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = []): Promise<Process> {
+  const [port, admin] = ports ?? [await freePort(), await freePort()];
+  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET };
+  const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
+    env,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  let told = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
+  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 20_000, interval: 50 });
+  return { child, port, admin, env, told: () => told };
+}
+
+const logveil = (env: NodeJS.ProcessEnv, args: readonly string[], input = ""): { status: number | null; stdout: string; stderr: string } =>
+  spawnSync(process.execPath, [COMMAND, ...args], { env, input, encoding: "utf8" });
+
+function everyFile(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => join(folder, name))
+    .filter((path) => statSync(path).isFile());
+}
+
+test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  const { child, port, env, told } = await serve(home);
+  const path = "/v1/jobs/42/streams/make";
+  expect((await call({ port }, "POST", path, `hello ${SECRET}\n`)).status).toBe(200);
+  const added = logveil(env, ["secrets", "add", "--job", "42"], "OTHER=job-secret-13579");
+  expect([added.status, added.stderr]).toEqual([0, ""]);
+  expect((await call({ port }, "POST", path, "and job-secret-13579\n")).status).toBe(200);
+  const late = logveil(env, ["secrets", "add", "--job", "42"], "LATE=hello");
+  expect([late.status, late.stderr]).toEqual([1, expect.stringContaining("secret LATE had left already: stream make, offset 0, 5 bytes\n")]);
+  expect(logveil(env, ["job", "end", "42"]).status).toBe(0);
+  const server = `http://127.0.0.1:${port}`;
+  expect(logveil(env, ["logs", "42", "--server", server]).stdout).toBe("hello [REDACTED:BUILD_TOKEN]\nand [REDACTED:OTHER]\n");
+  expect(logveil(env, ["logs", "--server", server]).stdout).toMatch(/^42 {2}\S+ {2}ended {2}make\n$/);
+  expect(JSON.parse(logveil(env, ["status"]).stdout)).toMatchObject({ ready: true, jobs: 1, streams: 1 });
+  child.kill("SIGTERM");
+  expect(await once(child, "exit")).toEqual([0, null]);
+  expect(told()).toMatch(/^\S+ info listening on \S+\n\S+ info logs are kept in .*\n\S+ info SIGTERM: .*\n$/);
+  const verified = logveil(env, ["audit", "verify", join(home, "state", "logveil", "audit")]);
+  expect([verified.status, verified.stdout]).toEqual([0, expect.stringMatching(/^ok /)]);
+  for (const file of everyFile(home)) {
+    const bytes = readFileSync(file, "latin1");
+    for (const raw of [SECRET, "job-secret-13579"]) expect(bytes.includes(raw), file).toBe(false);
+  }
+  for (const args of [["status"], ["logs", "42", "--server", server]]) {
+    const gone = logveil(env, args);
+    expect([gone.status, gone.stderr]).toEqual([2, expect.stringMatching(/^logveil: no sidecar answers at .*; start one with logveil serve/)]);
+  }
+});
+
+test("killed at any moment, it has what it acknowledged, and goes on there", { timeout: 120_000 }, async () => {
+  const home = temporary();
+  const path = "/v1/jobs/j/streams/s";
+  const line = (index: number): string => `line ${index} ${SECRET} of the log\n`;
+  const whole = Array.from({ length: 3000 }, (_, index) => line(index)).join("");
+  const masked = whole.replaceAll(SECRET, "[REDACTED:BUILD_TOKEN]");
+  let sent = 0;
+  let acknowledged = 0;
+  for (const delay of [15, 40, 90]) {
+    const { child, port } = await serve(home);
+    // Where does it go on? Never behind what was acknowledged.
+    const head = await call({ port }, "HEAD", path);
+    sent = head.status === 404 ? 0 : Number(head.headers["logveil-offset"]);
+    expect(sent).toBeGreaterThanOrEqual(acknowledged);
+    const kill = setTimeout(() => child.kill("SIGKILL"), delay);
+    try {
+      for (;;) {
+        const piece = whole.slice(sent, sent + 777);
+        const { status, body } = await call({ port }, "POST", path, piece, { "logveil-offset": String(sent) });
+        expect(status).toBe(200);
+        const { offset } = JSON.parse(body) as { offset: number };
+        acknowledged = offset;
+        sent += piece.length;
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code?.startsWith("E") !== true) throw error;
+    }
+    clearTimeout(kill);
+    for (const file of everyFile(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
+  }
+  const { port } = await serve(home);
+  sent = Number((await call({ port }, "HEAD", path)).headers["logveil-offset"]);
+  expect(sent).toBeGreaterThanOrEqual(acknowledged);
+  expect(acknowledged).toBeGreaterThan(0);
+  await call({ port }, "POST", path, whole.slice(sent), { "logveil-offset": String(sent) });
+  await call({ port }, "POST", `${path}/end`);
+  expect((await call({ port }, "GET", path)).body).toBe(masked);
+});
+
+test("refuses what it cannot do, by name", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  const { port, admin, env } = await serve(home);
+  const run = (...args: string[]): { status: number | null; stderr: string } => logveil(env, ["serve", ...args]);
+  expect(run("--listen", `127.0.0.1:${port}`, "--admin-listen", "127.0.0.1:1")).toMatchObject({ status: 2 });
+  expect(run("--listen", "example.org:80").stderr).toMatch(/--listen/);
+  const other = { ...env, XDG_STATE_HOME: join(home, "other") };
+  const taken = logveil(other, ["serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`]);
+  expect([taken.status, taken.stderr]).toEqual([
+    2,
+    expect.stringContaining(`listen: cannot listen on 127.0.0.1:${port}: another process listens there; choose another address`),
+  ]);
+  const syslog = logveil({ ...other, LOGVEIL_SYSLOG_UDP: "127.0.0.1:5514" }, ["serve"]);
+  expect([syslog.status, syslog.stderr]).toEqual([2, expect.stringContaining("syslog: this version does not do that; leave it out")]);
+});
