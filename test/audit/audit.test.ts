@@ -328,6 +328,15 @@ describe("one writer per folder", () => {
     }
     lock("{");
     expect(await reopened()).toBe("no error");
+    // Someone died while taking over from one that was gone; someone is taking over right now.
+    const gone = { ...own, pid: 2 ** 22 + 7 };
+    lock(gone);
+    writeFileSync(join(dir, `audit.lock.after-${gone.token}`), JSON.stringify({ ...gone, token: "00000000000000aa" }));
+    expect(await reopened()).toBe("no error");
+    lock(gone);
+    writeFileSync(join(dir, `audit.lock.after-${gone.token}`), JSON.stringify({ ...own, pid: process.ppid, started: "", token: "00000000000000aa" }));
+    expect(await reopened()).toBe("LV_AUDIT_LOCKED");
+    unlinkSync(join(dir, `audit.lock.after-${gone.token}`));
     // Of another host or container: by its age.
     lock({ ...own, place: "elsewhere" });
     expect(await reopened()).toBe("LV_AUDIT_LOCKED");
