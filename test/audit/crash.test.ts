@@ -1,6 +1,6 @@
 /** Crashes: what they leave is put aside and told, what was acknowledged stays, and what no crash does is not gone over. */
-import { spawn } from "node:child_process";
-import { existsSync, readFileSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, statSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openAudit } from "../../src/audit/audit.js";
@@ -79,6 +79,24 @@ describe("crashes", () => {
     expect(await code(openAudit({ folder: dir }))).toBe("LV_AUDIT_BROKEN");
     unlinkSync(join(dir, name));
     expect(await code(openAudit({ folder: dir }))).toBe("LV_AUDIT_BROKEN");
+  });
+
+  test.runIf(process.platform === "linux")("the system's own error in the middle of a line (a file size limit): closed, then gone on with", async () => {
+    const dir = folder();
+    const source = new URL("../../dist/audit/audit.js", import.meta.url).href;
+    const program = `import { openAudit } from ${JSON.stringify(source)};
+      const audit = await openAudit({ folder: ${JSON.stringify(dir)} });
+      let good = 0;
+      try { for (;;) good = (await audit.append(${JSON.stringify(findings(3))})).seq; }
+      catch (error) { console.log(JSON.stringify([error.code, error.facts.code, good, await audit.close().catch(({ code }) => code)])); }`;
+    const { stdout } = spawnSync("bash", ["-c", `trap '' XFSZ; ulimit -f 20; exec '${process.execPath}' --input-type=module -e "$1"`, "bash", program]);
+    const [kind, errno, good, closed] = JSON.parse(stdout.toString()) as [string, string, number, string];
+    expect([kind, errno, closed]).toEqual(["LV_AUDIT_WRITE", "EFBIG", "LV_AUDIT_WRITE"]);
+    expect(good).toBeGreaterThan(20);
+    expect(statSync(join(dir, files(dir)[0]!)).size).toBe(20 * 1024);
+    expect((await verifyAudit(dir)).problem).toMatchObject({ kind: "cut" });
+    await (await openAudit({ folder: dir })).close();
+    expect(await verifyAudit(dir, { expectSeq: good })).toMatchObject({ ok: true, recoveries: 1 });
   });
 
   test("killed while it writes, again and again: what was acknowledged is there", async () => {
