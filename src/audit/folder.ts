@@ -146,7 +146,11 @@ async function putAside(blake3: Blake3, folder: string, name: string, keep: numb
   try {
     const { size } = await handle.stat();
     const tail = Buffer.alloc(size - keep);
-    await handle.read(tail, 0, tail.length, keep);
+    for (let at = 0; at < tail.length;) {
+      const { bytesRead } = await handle.read(tail, at, tail.length - at, keep + at);
+      if (bytesRead === 0) throw broken(path, "it became shorter while it was read");
+      at += bytesRead;
+    }
     const side = await freeName(folder, `${name}.torn`);
     const copy = await open(join(folder, side), "wx", 0o600);
     try {

@@ -1,8 +1,9 @@
 /** The Ed25519 key that signs checkpoints (RFC 8032, by node:crypto): made on first start, refused where others can read it; its public half for verification. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from "node:crypto";
-import { closeSync, fstatSync, fsyncSync, linkSync, openSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
+import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { createOnce } from "../once.js";
 
 /** Where the public key lies: beside the private one. */
 export const publicKeyFile = (keyFile: string): string => `${keyFile}.pub`;
@@ -91,22 +92,7 @@ function readPrivate(file: string): string | undefined {
   }
 }
 
-/** Written beside and linked into place, so that it is there whole or not at all. */
 function makePrivate(file: string): string {
-  const temporary = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
-  const descriptor = openSync(temporary, "wx", 0o600);
-  try {
-    writeFileSync(descriptor, generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }));
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  try {
-    linkSync(temporary, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  } finally {
-    unlinkSync(temporary);
-  }
+  createOnce(file, generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }));
   return readPrivate(file)!;
 }

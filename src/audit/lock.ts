@@ -3,7 +3,7 @@
  * namespace by its pid and start time, elsewhere (another container, another host) by the file's age, which a living holder renews.
  */
 import { randomBytes } from "node:crypto";
-import { linkSync, readFileSync, readlinkSync, renameSync, statSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { LogveilError } from "../errors.js";
@@ -41,11 +41,15 @@ const orEmpty = (read: () => string): string => {
 const place = (): string =>
   [hostname(), orEmpty(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8")), orEmpty(() => readlinkSync("/proc/self/ns/pid"))].join(" ");
 
-/** Field 22 of /proc/PID/stat, counted from behind the name, which may hold anything (proc(5)). */
+/**
+ * Start of a process, empty for one that is gone. Fields 3 and 22 of /proc/PID/stat, counted from behind the name, which may hold anything (proc(5)). A zombie is gone:
+ * in a container without an init it keeps its number for good.
+ */
 const startOf = (pid: number): string =>
   orEmpty(() => {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? "" : (fields[19] ?? "");
   });
 
 function exists(pid: number): boolean {
@@ -83,12 +87,9 @@ export function takeLock(folder: string): Lock {
     // Linked into place, so that nobody reads half a lock.
     writeFileSync(own, JSON.stringify(holder), { mode: 0o600, flag: "wx" });
     try {
-      if (!tryLink(own, file)) {
-        removeStale(file, `${own}.stale`);
-        if (!tryLink(own, file)) throw held(file, readHolder(file));
-      }
+      if (!tryLink(own, file)) takeOver(file, own);
     } finally {
-      unlinkSync(own);
+      rmSync(own, { force: true });
     }
   } catch (error) {
     if (error instanceof LogveilError) throw error;
@@ -120,22 +121,36 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-/** Moves a lock out of the way if its holder is gone. Of two that try at once only one gets the file: the other finds nothing, or another's new lock, which it puts back. */
-function removeStale(file: string, aside: string): void {
-  const before = readHolder(file);
-  const age = ageOf(file);
-  if (before !== undefined && age !== undefined && lives(before, age)) throw held(file, before);
-  try {
-    renameSync(file, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
+/** What names a lock's content; undefined: there is no such file. */
+function tokenOf(file: string): string | undefined {
+  if (!existsSync(file)) return undefined;
+  const token = readHolder(file)?.token;
+  return token !== undefined && /^[0-9a-f]{16}$/.test(token) ? token : "unreadable";
+}
+
+/**
+ * Puts `own` in the place of a lock whose holder is gone. Of many that try at once one gets the claim on that lock (`audit.lock.after-TOKEN`, a link to its own), and only
+ * it replaces the lock, so that there is no moment without one. A claim whose holder is gone is claimed in turn. A claim that comes too late finds another lock in place.
+ */
+function takeOver(file: string, own: string): void {
+  const passed: { path: string; token: string }[] = [];
+  for (let path = file; ;) {
+    const token = tokenOf(path);
+    const age = ageOf(path);
+    const holder = readHolder(path);
+    if (token === undefined || age === undefined || (holder !== undefined && lives(holder, age))) throw held(file, holder);
+    passed.push({ path, token });
+    path = `${file}.after-${token}`;
+    if (!tryLink(own, path)) continue;
+    try {
+      if (passed.some((each) => tokenOf(each.path) !== each.token)) throw held(file, readHolder(file));
+      renameSync(own, file);
+      for (const claim of passed.slice(1)) rmSync(claim.path, { force: true });
+      return;
+    } finally {
+      rmSync(path, { force: true });
+    }
   }
-  const moved = readHolder(aside);
-  const another = moved !== undefined && moved.token !== before?.token;
-  if (another) tryLink(aside, file);
-  unlinkSync(aside);
-  if (another) throw held(file, moved);
 }
 
 /** Milliseconds since the lock was renewed. */
@@ -147,5 +162,7 @@ function ageOf(file: string): number | undefined {
 function held(file: string, holder: Holder | undefined): LogveilError {
   const pid = holder?.pid;
   const who = pid === undefined ? "another process" : `process ${pid}`;
-  return new LogveilError("LV_AUDIT_LOCKED", `${file}: ${who} writes the audit of this folder`, { facts: { pid } });
+  const elsewhere = holder !== undefined && holder.place !== place();
+  const until = elsewhere ? ` from another container or host; if it is gone, try again in ${LOCK_STALE_MS / 1000} s` : "";
+  return new LogveilError("LV_AUDIT_LOCKED", `${file}: ${who} writes the audit of this folder${until}`, { facts: { pid } });
 }

@@ -5,8 +5,8 @@
 import { LogveilError } from "../errors.js";
 import type { Finding, Warning } from "../types.js";
 
-/** Longest name of a job, stream, secret or rule, in characters. */
-const MAX_NAME = 1024;
+/** Longest name of a job, stream, secret or rule, in characters: a path may be one. */
+const MAX_NAME = 4096;
 
 /** A masked or exposed span, from the engine's finding. */
 export interface FindingEntry extends Finding {

@@ -42,6 +42,8 @@ export interface Verification {
   readonly closed: boolean;
   /** Crashes whose torn tail was put aside. */
   readonly recoveries: number;
+  /** Of a folder: whether `audit.head` is there, which tells a chain that was cut. */
+  readonly head: boolean;
   readonly bytes: number;
 }
 
@@ -100,6 +102,7 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
     keyIds: keys.map(({ id }) => id),
     closed,
     recoveries,
+    head: head !== undefined,
     bytes,
   };
 }

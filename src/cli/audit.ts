@@ -1,4 +1,5 @@
 /** `logveil audit verify`: says whether an audit is as it was written, which record is not, and what the answer is worth. */
+import { statSync } from "node:fs";
 import type { Place } from "../audit/check.js";
 import { verifyAudit, type Verification } from "../audit/verify.js";
 import { LogveilError } from "../errors.js";
@@ -28,14 +29,16 @@ export async function audit([verb, path, ...more]: string[], options: AuditComma
     ...(expectHash === undefined ? {} : { expectHash }),
     ...(options.partial === true ? { start: "anywhere" } : {}),
   });
-  process.stdout.write(options.json === true ? `${JSON.stringify(result)}\n` : tell(result, expectSeq !== undefined || expectHash !== undefined));
+  process.stdout.write(
+    options.json === true ? `${JSON.stringify(result)}\n` : tell(result, statSync(path).isDirectory(), expectSeq !== undefined || expectHash !== undefined),
+  );
   return result.ok ? EXIT.OK : EXIT.FINDINGS;
 }
 
 const at = ({ file, line }: Place): string => `${file}:${line}`;
 const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
-function tell(result: Verification, pinned: boolean): string {
+function tell(result: Verification, folder: boolean, pinned: boolean): string {
   const { problem, first, last, checkpoint, records, unsigned } = result;
   const lines: string[] = [];
   if (problem !== undefined) lines.push(`NOT OK  ${problem.file}:${problem.line}: record ${problem.seq} ${WORDS[problem.kind]}: ${problem.why}`);
@@ -49,6 +52,7 @@ function tell(result: Verification, pinned: boolean): string {
   lines.push(
     `last    record ${last.seq}, ${at(last)}, ${last.time}, hash ${last.hash}${result.closed ? ", closed in order" : ", not closed: running, crashed, or cut off"}`,
   );
+  if (folder && !result.head) lines.push("caution audit.head is missing, which every start and checkpoint writes: was the end cut off?");
   if (!pinned) {
     lines.push(
       unsigned > 0 || !result.closed

@@ -1,10 +1,11 @@
 /** Keyed fingerprints: tell two secrets apart in findings without giving either away. BLAKE3 in keyed mode, 40 bits, base32. */
 import { randomBytes } from "node:crypto";
-import { closeSync, linkSync, mkdirSync, openSync, readFileSync, unlinkSync, writeSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { BLAKE3_BYTES, type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { createOnce } from "../once.js";
 
 /** Length of a fingerprint key in bytes. */
 export const KEY_BYTES = BLAKE3_BYTES;
@@ -62,22 +63,8 @@ function readKey(file: string): Buffer | undefined {
   return key;
 }
 
-/** Written beside and linked into place: two processes that start together agree on one key. */
 function makeKey(directory: string, file: string): Buffer {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const temporary = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
-  const descriptor = openSync(temporary, "wx", 0o600);
-  try {
-    writeSync(descriptor, randomBytes(KEY_BYTES));
-  } finally {
-    closeSync(descriptor);
-  }
-  try {
-    linkSync(temporary, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  } finally {
-    unlinkSync(temporary);
-  }
+  createOnce(file, randomBytes(KEY_BYTES));
   return readKey(file)!;
 }

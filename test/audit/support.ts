@@ -60,3 +60,10 @@ export async function withBytes(dir: string, name: string, bytes: Buffer, option
 
 export const withLines = (dir: string, name: string, lines: readonly string[], options?: VerifyOptions): Promise<Verification> =>
   withBytes(dir, name, Buffer.from(lines.map((line) => `${line}\n`).join("")), options);
+
+/** The code of the error that a promise rejects with. */
+export const code = async (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => "no error",
+    (error: { code: string }) => error.code,
+  );

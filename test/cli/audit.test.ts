@@ -67,6 +67,13 @@ describe("audit verify", () => {
     expect(verify(copy)).toMatchObject({ code: 0, out: expect.stringContaining("NOT CHECKED") });
   });
 
+  test("a missing audit.head is told", () => {
+    const copy = copyOf(dir);
+    unlinkSync(join(copy, "audit.head"));
+    expect(verify(copy)).toMatchObject({ code: 0, out: expect.stringContaining("audit.head is missing") });
+    expect(verify(join(copy, names[0]!)).out).not.toContain("audit.head");
+  });
+
   test("tells how many records are only chained", async () => {
     const open = folder();
     const audit = await openAudit({ folder: open });
