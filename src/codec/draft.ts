@@ -33,9 +33,13 @@ const TEXT_PER_BYTE = 3;
 const SLACK = 32;
 const EMPTY = Buffer.alloc(0);
 
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+
 export class Draft {
   /** Bytes of the body; `[done, length)` have not left. Only read by scanners. */
   raw: Buffer = EMPTY;
+  /** The same memory, several bytes at once. */
+  words: DataView = viewOf(EMPTY);
   rawLength = 0;
   rawDone = 0;
   /** Where the scanner goes on: what is behind it is the beginning of a token. */
@@ -43,9 +47,10 @@ export class Draft {
   /** Offset of `raw[0]` in the body, in bytes. */
   base = 0;
   text: Buffer = Buffer.allocUnsafeSlow(1024);
+  textWords: DataView = viewOf(this.text);
   textLength = 0;
   textDone = 0;
-  private rows = new Int32Array(1024);
+  rows = new Int32Array(1024);
   private count = 0;
   /** Memory of our own behind `raw`; without it `raw` is the caller's chunk. */
   private own: Buffer = EMPTY;
@@ -63,12 +68,14 @@ export class Draft {
       this.raw = this.own;
       this.own.set(chunk, left);
     }
+    this.words = viewOf(this.raw);
     this.rawLength = left + chunk.length;
     const fresh = this.rawLength - this.scanned + SLACK;
     if (this.text.length < this.textLength + TEXT_PER_BYTE * fresh) {
       const larger = Buffer.allocUnsafeSlow(2 * (this.textLength + TEXT_PER_BYTE * fresh));
       this.text.copy(larger, 0, 0, this.textLength);
       this.text = larger;
+      this.textWords = viewOf(larger);
     }
     if (this.rows.length < this.count + ROW_SIZE * fresh) {
       const larger = new Int32Array(2 * (this.count + ROW_SIZE * fresh));

@@ -53,14 +53,15 @@ const PART = Object.freeze({ MINUS: 0, ZERO: 1, INTEGER: 2, POINT: 3, FRACTION: 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const LF = 0x0a;
-/** Bytes of a string copied one by one, before a stretch is copied as a whole. */
-const SHORT_BYTES = 64;
+/** The top bit of each byte of a word. */
+const TOP_BITS = 0x80808080 | 0;
 const BOM = [0xef, 0xbb, 0xbf];
 const LITERALS = ["true", "false", "null"];
 /** Whether a byte ends a stretch of plain characters: quote, backslash, control characters. */
 const STOPS = Uint8Array.from({ length: 256 }, (_, byte) => (byte < 0x20 || byte === QUOTE || byte === BACKSLASH ? 1 : 0));
-/** By the letter behind a backslash what it means. */
-const ESCAPES = new Map([...'"\\/bfnrt'].map((letter, i) => [letter.charCodeAt(0), '"\\/\b\f\n\r\t'.charCodeAt(i)]));
+/** By the letter behind a backslash what it means; 0: nothing. */
+const ESCAPES = new Uint8Array(256);
+for (const [i, letter] of [...'"\\/bfnrt'].entries()) ESCAPES[letter.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(i);
 
 class JsonScanner implements Scanner {
   private state: number = STATE.START;
@@ -192,72 +193,90 @@ class JsonScanner implements Scanner {
     this.state = this.depth === 0 ? STATE.DONE : STATE.AFTER;
   }
 
-  /** Reads on in a string; false if the bytes to come are needed. */
+  /** Reads on in a string, and in those that follow it directly; false if the bytes to come are needed. */
   private readString(draft: Draft): boolean {
-    const { raw, text, rawLength } = draft;
-    let at = draft.scanned;
-    let to = draft.textLength;
-    const start = at;
-    const textStart = to;
-    let seen = 0;
-    let byte = 0;
-    const short = Math.min(rawLength, at + SHORT_BYTES);
-    while (at < short && STOPS[(byte = raw[at]!)] === 0) {
-      text[to++] = byte;
-      seen |= byte;
-      at++;
-    }
-    if (at === short && at < rawLength) {
-      const from = at;
+    const { raw, text, rawLength, words, textWords } = draft;
+    for (;;) {
+      let at = draft.scanned;
+      let to = draft.textLength;
+      const start = at;
+      const textStart = to;
+      let seen = 0;
+      let byte = 0;
+      for (; at + 4 <= rawLength; at += 4, to += 4) {
+        const word = words.getInt32(at, true);
+        // What of it does not belong to the text is written over.
+        textWords.setInt32(to, word, true);
+        const quote = word ^ 0x22222222;
+        const backslash = word ^ 0x5c5c5c5c;
+        // The top bit of each byte: at least 0x20, not a quote, not a backslash.
+        const printable = ((word & 0x7f7f7f7f) + 0x60606060) | word;
+        const unquoted = (((quote & 0x7f7f7f7f) + 0x7f7f7f7f) | quote) & (((backslash & 0x7f7f7f7f) + 0x7f7f7f7f) | backslash);
+        if ((printable & unquoted & TOP_BITS) !== TOP_BITS) break;
+        seen |= word;
+      }
+      seen = (seen & TOP_BITS) === 0 ? 0 : 0x80;
       while (at < rawLength && STOPS[(byte = raw[at]!)] === 0) {
+        text[to++] = byte;
         seen |= byte;
         at++;
       }
-      raw.copy(text, to, from, at);
-      to += at - from;
+      const isCut = at === rawLength;
+      if (seen >= 0x80) {
+        const unfinished = isCut ? unfinishedUtf8(raw, start, at) : 0;
+        at -= unfinished;
+        to -= unfinished;
+        const invalid = firstInvalidUtf8(raw, start, at);
+        if (invalid >= 0) throw this.error(draft, invalid, "UTF-8");
+      }
+      if (at > start) draft.row(ROW.PLAIN, textStart, start);
+      draft.textLength = to;
+      draft.scanned = at;
+      if (isCut) return false;
+      if (byte === BACKSLASH) {
+        if (!this.readEscape(draft)) return false;
+        continue;
+      }
+      if (byte !== QUOTE) throw this.error(draft, at, "an escape instead of a control character");
+      draft.gap(at);
+      draft.scanned = at + 1;
+      // Most often the next string follows at once.
+      const joint = at + 2 < rawLength && raw[at + 2] === QUOTE ? raw[at + 1] : 0;
+      if (this.isKey && joint === 0x3a) this.isKey = false;
+      else if (!this.isKey && joint === 0x2c && this.depth > 0) this.isKey = this.isObject();
+      else {
+        if (this.isKey) this.state = STATE.COLON;
+        else this.endValue();
+        return true;
+      }
+      draft.scanned = at + 3;
     }
-    const isCut = at === rawLength;
-    if (seen >= 0x80) {
-      const unfinished = isCut ? unfinishedUtf8(raw, start, at) : 0;
-      at -= unfinished;
-      to -= unfinished;
-      const invalid = firstInvalidUtf8(raw, start, at);
-      if (invalid >= 0) throw this.error(draft, invalid, "UTF-8");
-    }
-    if (at > start) draft.row(ROW.PLAIN, textStart, start);
-    draft.textLength = to;
-    draft.scanned = at;
-    if (isCut) return false;
-    if (byte === BACKSLASH) return this.readEscape(draft);
-    if (byte !== QUOTE) throw this.error(draft, at, "an escape instead of a control character");
-    draft.gap(at);
-    draft.scanned = at + 1;
-    if (this.isKey) this.state = STATE.COLON;
-    else this.endValue();
-    return true;
   }
 
   private readEscape(draft: Draft): boolean {
     const { raw, text, rawLength, scanned: at } = draft;
     if (at + 1 >= rawLength) return false;
     const letter = raw[at + 1]!;
-    let point = ESCAPES.get(letter) ?? -1;
-    let length = 2;
-    if (point < 0) {
-      if (letter !== 0x75) throw this.error(draft, at + 1, "an escape");
-      if (at + 6 > rawLength) return false;
-      point = this.hex(draft, at + 2);
-      length = 6;
-      if (point >= 0xd800 && point < 0xdc00) {
-        // Only what follows tells whether it is half a pair.
-        if (at + 6 === rawLength || (raw[at + 6] === BACKSLASH && at + 7 === rawLength)) return false;
-        if (raw[at + 6] === BACKSLASH && raw[at + 7] === 0x75) {
-          if (at + 12 > rawLength) return false;
-          const low = this.hex(draft, at + 8);
-          if (low >= 0xdc00 && low < 0xe000) {
-            point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
-            length = 12;
-          }
+    let point = ESCAPES[letter]!;
+    if (point > 0) {
+      draft.row(ROW.ATOM, draft.textLength, at);
+      text[draft.textLength++] = point;
+      draft.scanned = at + 2;
+      return true;
+    }
+    if (letter !== 0x75) throw this.error(draft, at + 1, "an escape");
+    if (at + 6 > rawLength) return false;
+    point = this.hex(draft, at + 2);
+    let length = 6;
+    if (point >= 0xd800 && point < 0xdc00) {
+      // Only what follows tells whether it is half a pair.
+      if (at + 6 === rawLength || (raw[at + 6] === BACKSLASH && at + 7 === rawLength)) return false;
+      if (raw[at + 6] === BACKSLASH && raw[at + 7] === 0x75) {
+        if (at + 12 > rawLength) return false;
+        const low = this.hex(draft, at + 8);
+        if (low >= 0xdc00 && low < 0xe000) {
+          point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
+          length = 12;
         }
       }
     }
