@@ -3,6 +3,7 @@ import { createEngine } from "../dist/index.js";
 import { benchCli } from "./cli.mjs";
 import { corpora, secrets } from "./corpora.mjs";
 import { check, finish, median, quantile, record, smoke } from "./lib.mjs";
+import { benchFramings } from "./framing.mjs";
 import { benchMatcher } from "./matcher.mjs";
 import { rivals } from "./rivals.mjs";
 import { benchRules } from "./rules.mjs";
@@ -112,6 +113,7 @@ for (const { name, prepare } of await rivals()) {
   record(`  logveil (${engines[0]}, all variants) against it`, ourSpeed / median(speeds), "x");
 }
 
+benchFramings(engines, common);
 if (engines.includes("native")) {
   benchMatcher(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), ROUNDS);
   benchRules(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), common);

@@ -157,7 +157,7 @@ export interface ZstdDecoder {
 
 const ZSTD_BYTES = 64 * 1024;
 
-/** zstd by zstd-napi without its stream, which decodes all of a chunk at once, and without Node's, which takes a cut body for a whole one. */
+/** zstd by zstd-napi without its stream, which decodes all of a chunk at once, and without Node's, which in version 22 takes a cut body for a whole one. */
 export class ZstdStage implements Stage {
   /** A frame has begun; also true of a body without one. */
   private inFrame = true;
