@@ -1,4 +1,5 @@
 /** JSON and NDJSON: every string as if it were masked on its own, everything else byte by byte; bodies that are none; the codec's bounds. */
+import { isUtf8 } from "node:buffer";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { framingOf, FRAMINGS, type BodyMasker, type Framing } from "../../src/codec/framing.js";
@@ -12,7 +13,9 @@ const framing = (name: Framing["name"]): Framing => FRAMINGS.find((row) => row.n
 const SECRETS = ["hunter2-hunter2-xQ", 'p"q\\r/s\tuv\n-line2-é😀z', "4821337755", "abcabcabcab", "\uffeekennwort-ß\u2028x"];
 /** Ends in the middle of a character. */
 const CUT = Buffer.concat([Buffer.from("tokenend-"), Buffer.from([0xc3])]);
-const PIECES = [...SECRETS, "tokenend-é", Buffer.from(SECRETS[0]!).toString("base64")];
+/** Begins in one. */
+const MIDDLE = Buffer.concat([Buffer.from([0xa9]), Buffer.from("-tokenstart")]);
+const PIECES = [...SECRETS, "tokenend-é", "é-tokenstart", Buffer.from(SECRETS[0]!).toString("base64")];
 
 const through = (body: BodyMasker, chunks: readonly Uint8Array[], idles: readonly boolean[] = []): Buffer => {
   const out: Buffer[] = [];
@@ -38,7 +41,7 @@ const documentOf = documents(
 
 describe.each(ENGINES)("$engine", ({ engine: name }) => {
   const make = (mask: MaskStyle): Engine =>
-    createEngine({ engine: name, mask, rules: false, secrets: [...SECRETS, CUT].map((value, i) => ({ name: `S${i}`, value })) });
+    createEngine({ engine: name, mask, rules: false, secrets: [...SECRETS, CUT, MIDDLE].map((value, i) => ({ name: `S${i}`, value })) });
 
   test.each(["label", "fixed", "length"] as const)("masks every string as if it were alone, at any chunking, mask %s", (style) => {
     const engine = make(style);
@@ -63,6 +66,7 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
         for (const other of others) expect(other.equals(whole!), "chunking changes the output").toBe(true);
         expect(differs(engine, tokens, whole!)).toBeUndefined();
         expect(() => JSON.parse(whole!.toString()) as unknown).not.toThrow();
+        expect(isUtf8(whole!)).toBe(true);
         if (!whole!.equals(raw)) masked++;
       }),
       { numRuns: 400 },
@@ -120,6 +124,19 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
       }),
       { numRuns: 200 },
     );
+    engine.close();
+  });
+
+  test("a character that silence cuts behind a mask stays one", () => {
+    const engine = make("fixed");
+    const chunks = ['["hunter2-hunter2-xQ ', "é", 'x"]'].map((part) => Buffer.from(part));
+    expect(
+      through(
+        framing("json").open(() => engine.stream()),
+        chunks,
+        [true],
+      ).toString(),
+    ).toBe('["*** éx"]');
     engine.close();
   });
 
