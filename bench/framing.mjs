@@ -44,15 +44,15 @@ export function benchFramings(engines, secrets) {
   const lines = Array.from({ length: LINES }, (_, i) => JSON.stringify(line(i)));
   const ndjson = Buffer.from(`${lines.join("\n")}\n`);
   const texts = [
-    ["ndjson", "log lines as NDJSON", ndjson],
-    ["json", "log lines as one JSON array", Buffer.from(`[${lines.join(",")}]`)],
-    ["json", "one long string", Buffer.from(JSON.stringify({ log: lines.join(" ").replaceAll('"', "'") }))],
-    ["json", "one long string, escapes everywhere", Buffer.from(JSON.stringify({ log: lines.join("\n") }))],
+    { framing: "ndjson", what: "log lines as NDJSON", bytes: ndjson },
+    { framing: "json", what: "log lines as one JSON array", bytes: Buffer.from(`[${lines.join(",")}]`) },
+    { framing: "json", what: "one long string", bytes: Buffer.from(JSON.stringify({ log: lines.join(" ").replaceAll('"', "'") })) },
+    { framing: "json", what: "one long string, escapes everywhere", bytes: Buffer.from(JSON.stringify({ log: lines.join("\n") })) },
   ];
   for (const name of engines) {
     const engine = createEngine({ engine: name, rules: false });
     const full = createEngine({ engine: name, rules: false, secrets });
-    for (const [framing, what, bytes] of texts) {
+    for (const { framing, what, bytes } of texts) {
       const alone = speedOf(() => pass(framing, () => nothing, bytes));
       if (name === engines[0]) record(`framing, no masking: ${what}`, alone, "MB/s");
       record(
@@ -77,8 +77,8 @@ export function benchFramings(engines, secrets) {
   }
   const parse = () => {
     const started = performance.now();
-    JSON.parse(texts[1][2].toString());
-    return texts[1][2].length / 1e3 / (performance.now() - started);
+    JSON.parse(texts[1].bytes.toString());
+    return texts[1].bytes.length / 1e3 / (performance.now() - started);
   };
   record("rival: JSON.parse of the array", speedOf(parse), "MB/s");
 }
