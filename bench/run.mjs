@@ -4,6 +4,7 @@ import { benchAudit } from "./audit.mjs";
 import { benchCli } from "./cli.mjs";
 import { corpora, secrets } from "./corpora.mjs";
 import { check, finish, median, quantile, record, smoke } from "./lib.mjs";
+import { benchFramings } from "./framing.mjs";
 import { benchMatcher } from "./matcher.mjs";
 import { rivals } from "./rivals.mjs";
 import { benchRules } from "./rules.mjs";
@@ -113,6 +114,7 @@ for (const { name, prepare } of await rivals()) {
   record(`  logveil (${engines[0]}, all variants) against it`, ourSpeed / median(speeds), "x");
 }
 
+benchFramings(engines, common);
 if (engines.includes("native")) {
   benchMatcher(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), ROUNDS);
   benchRules(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), common);

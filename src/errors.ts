@@ -7,6 +7,12 @@ export type ErrorCode =
   | "LV_CONFIG"
   /** Reading, writing or decoding failed. */
   | "LV_IO"
+  /** A body that is not what its content type says. */
+  | "LV_FRAMING"
+  /** Compressed content that is damaged, cut off, in a coding not known, or beyond a limit. */
+  | "LV_DECODE"
+  /** A request whose integrity header cannot be made right after masking. */
+  | "LV_INTEGRITY"
   /** A fingerprint key that is not 32 bytes long. */
   | "LV_KEY_LENGTH"
   /** A secret longer than `limits.maxSecretBytes`. */
