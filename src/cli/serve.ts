@@ -33,8 +33,9 @@ export async function serve(version: string, options: Readonly<Record<string, un
   });
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
   const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
-  log("info", `listening on ${config.upstream.url === undefined ? "" : "and forwarding from "}http://${sidecar.listen.host}:${sidecar.listen.port}`);
-  log("info", `logs are kept in ${config.store.dir}, the audit in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
+  log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
+  const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
+  log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
   const signal = await new Promise<string>((resolve) => {
     for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));
   });
@@ -61,8 +62,7 @@ function logger(least: string): Log {
 /** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
-    ["upstream.url", config.upstream.url !== undefined],
-    ["routes", config.routes.length > 0],
+    ["routes: maskResponses", config.routes.some(({ maskResponses }) => maskResponses)],
     ["control.tcp", config.control.tcp !== "off"],
     ["tls", config.tls.cert !== undefined],
     ["auth.tokenFile", config.auth.tokenFile !== undefined],
@@ -94,6 +94,17 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
     socket: config.control.socket,
     tokensRequired: false,
     store: { folder: config.store.dir, maxFileBytes: config.store.maxFileSize, maxAgeMs: config.store.maxAge, compress: config.store.compress },
+    ...(config.upstream.url !== undefined && {
+      upstream: {
+        url: config.upstream.url,
+        connectTimeoutMs: config.upstream.connectTimeout,
+        headersTimeoutMs: config.upstream.headersTimeout,
+        bodyTimeoutMs: config.upstream.bodyTimeout,
+        maxConnections: config.upstream.maxConnections,
+        routes: config.routes,
+        decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio },
+      },
+    }),
     engine: {
       secrets,
       mask: { style: mask.style, ...(mask.text === undefined ? {} : { text: mask.text }) },

@@ -27,8 +27,13 @@ export interface ServerLimits {
   readonly maxConnections: number;
 }
 
-/** A server that answers by a table of routes; `failed` hears of what went wrong within. */
-export function serveRoutes(routes: readonly Route[], limits: ServerLimits, failed: (error: unknown) => void): Server {
+/** A server that answers by a table of routes, and what is in none by `otherwise`; `failed` hears of what went wrong within. */
+export function serveRoutes(
+  routes: readonly Route[],
+  limits: ServerLimits,
+  failed: (error: unknown) => void,
+  otherwise?: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+): Server {
   const server = createServer({
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: 0,
@@ -37,7 +42,7 @@ export function serveRoutes(routes: readonly Route[], limits: ServerLimits, fail
   });
   server.maxConnections = limits.maxConnections;
   server.timeout = limits.idleTimeoutMs;
-  server.on("request", (request, response) => void answer(routes, request, response, failed));
+  server.on("request", (request, response) => void answer(routes, otherwise, request, response, failed));
   server.on("clientError", (error: NodeJS.ErrnoException, socket) =>
     refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request"),
   );
@@ -50,7 +55,13 @@ function refuseRaw(socket: Duplex, status: string): void {
   else socket.destroy();
 }
 
-async function answer(routes: readonly Route[], request: IncomingMessage, response: ServerResponse, failed: (error: unknown) => void): Promise<void> {
+async function answer(
+  routes: readonly Route[],
+  otherwise: ((request: IncomingMessage, response: ServerResponse) => Promise<void>) | undefined,
+  request: IncomingMessage,
+  response: ServerResponse,
+  failed: (error: unknown) => void,
+): Promise<void> {
   try {
     checkFraming(request);
     const url = new URL(request.url ?? "/", "http://sidecar");
@@ -61,6 +72,7 @@ async function answer(routes: readonly Route[], request: IncomingMessage, respon
     });
     const found = here.find(({ route }) => route.method === request.method);
     if (found === undefined) {
+      if (here.length === 0 && otherwise !== undefined) return await otherwise(request, response);
       if (here.length === 0) throw new Refusal(404, "there is nothing here");
       return json(response, 405, { error: "LV_USAGE", message: `expected ${here.map(({ route }) => route.method).join(" or ")}` });
     }

@@ -201,6 +201,9 @@ export class JobStream {
   }
 }
 
+/** After so long without a request a job is forgotten though no one ended it. */
+const ABANDONED_MS = 24 * 3600 * 1000;
+
 class Job {
   readonly streams = new Map<string, Promise<JobStream>>();
   exposed: Finding[] = [];
@@ -280,7 +283,13 @@ export class Jobs {
       this.jobs.set(name, job);
     }
     clearTimeout(job.forgetting);
+    job.forgetting = setTimeout(() => void this.forget(job), ABANDONED_MS).unref();
     return job;
+  }
+
+  /** Masks bodies of a job that are forwarded. */
+  scope(name: string): Scope {
+    return this.job(name).scope;
   }
 
   /**
@@ -306,6 +315,7 @@ export class Jobs {
     for (const stream of await Promise.all(job.streams.values())) await stream.end();
     await this.store.end(name);
     this.evidence.event("end", name);
+    clearTimeout(job.forgetting);
     job.forgetting = setTimeout(() => void this.forget(job), this.limits.graceMs).unref();
   }
 

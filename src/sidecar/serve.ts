@@ -1,15 +1,17 @@
 /** The composition root of the sidecar: engine, store, jobs, and the servers around them. */
-import type { Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createEngine, type EngineOptions } from "../engine.js";
+import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
 import { apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
 import { controlRoutes, listenUnix } from "./control.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
-import { type Evidence, type JobLimits, Jobs } from "./jobs.js";
-import { Store, type StoreOptions } from "./store.js";
+import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
+import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
+import { isName, Store, type StoreOptions } from "./store.js";
 import { Tokens } from "./tokens.js";
 
 export interface TcpAddress {
@@ -25,6 +27,8 @@ export interface SidecarOptions {
   /** Path of the control socket; absent: no control API. */
   readonly socket?: string;
   readonly store: StoreOptions;
+  /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
+  readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   readonly jobs: JobLimits;
@@ -43,6 +47,8 @@ export interface Sidecar {
   close(graceMs: number): Promise<boolean>;
 }
 
+/** What findings of requests without a job are filed under. */
+const NO_JOB = "-";
 const CANARY_INTERVAL_MS = 60_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
 
@@ -75,11 +81,25 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     counts.requests++;
     tokens.check(request, job);
   };
-  const data = serveRoutes(
-    apiRoutes(jobs, authorize, () => state.leaked.length === 0),
-    options.server,
-    failed,
-  );
+  const isTrusted = (): boolean => state.leaked.length === 0;
+  const upstream =
+    options.upstream &&
+    new Upstream(options.upstream, options.upstream.routes, {
+      holdBackMs: engine.limits.holdBackMs,
+      decode: options.upstream.decode,
+      open: (job) => (job === undefined ? engine : jobs.scope(job)).stream({ onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
+      settled: () => evidence.settled(),
+    });
+  const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const job = request.headers["logveil-job"];
+    counts.requests++;
+    if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
+    if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
+    if (!isTrusted()) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
+    await upstream!.forward(request, response);
+  };
+  const data =
+    upstream === undefined ? serveRoutes(apiRoutes(jobs, authorize, isTrusted), options.server, failed) : serveRoutes([], options.server, failed, forward);
   const status = (): { jobs: number; streams: number; secrets: number; needles: number } => ({
     ...jobs.counts,
     secrets: engine.stats().secrets,
@@ -129,6 +149,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       for (const timer of timers) clearInterval(timer);
       const whole = (await Promise.all([data, control].map((server) => stop(server, graceMs)))).every(Boolean);
       await jobs.close();
+      await upstream?.close();
       await stop(admin, 0);
       engine.close();
       return whole;

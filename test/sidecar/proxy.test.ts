@@ -1,0 +1,168 @@
+/** The reverse proxy between a real client and a real upstream: bodies are masked whatever their type and coding, everything else arrives as it was. */
+import { createServer, type IncomingHttpHeaders, request as send } from "node:http";
+import type { AddressInfo } from "node:net";
+import { brotliCompressSync, brotliDecompressSync, deflateSync, gunzipSync, gzipSync, inflateSync } from "node:zlib";
+import { expect, onTestFinished, test, vi } from "vitest";
+import type { Sidecar } from "../../src/sidecar/serve.js";
+import { call, start, type Witness } from "../support/sidecar.js";
+
+const SECRET = "global-secret-0123456789";
+
+interface Seen {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+  readonly whole: boolean;
+}
+
+async function proxied(change: object = {}): Promise<{ sidecar: Sidecar; witness: Witness; seen: Seen[]; port: number }> {
+  const seen: Seen[] = [];
+  const upstream = createServer((request, response) => {
+    const pieces: Buffer[] = [];
+    request.on("data", (piece: Buffer) => pieces.push(piece)).on("error", () => undefined);
+    request.on("close", () =>
+      seen.push({ method: request.method!, url: request.url!, headers: request.headers, body: Buffer.concat(pieces), whole: request.complete }),
+    );
+    request.on("end", () => response.writeHead(201, { "x-upstream": "yes", connection: "x-private", "x-private": "1" }).end(`took it, and ${SECRET}`));
+  });
+  await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void upstream.close().closeAllConnections());
+  const { port } = upstream.address() as AddressInfo;
+  const { sidecar, witness } = await start({
+    upstream: {
+      url: `http://127.0.0.1:${port}/base`,
+      connectTimeoutMs: 1000,
+      headersTimeoutMs: 2000,
+      bodyTimeoutMs: 2000,
+      maxConnections: 10,
+      routes: [{ path: "/raw", contentTypes: [], framing: "octet-stream" }],
+      decode: { maxDecodedBytes: 1 << 22 },
+      ...change,
+    },
+  });
+  return { sidecar, witness, seen, port };
+}
+
+test("passes a request on with its body masked, and the answer as it is", async () => {
+  const { sidecar, seen, witness } = await proxied();
+  const { status, headers, body } = await call(sidecar, "PUT", "/logs/a?x=1", `one ${SECRET} two`, {
+    "content-type": "text/plain",
+    "x-custom": "kept",
+    connection: "x-hop",
+    "x-hop": "gone",
+    "logveil-job": "build-7",
+  });
+  expect([status, body]).toEqual([201, `took it, and ${SECRET}`]);
+  expect(headers).toMatchObject({ "x-upstream": "yes" });
+  expect(headers["x-private"]).toBeUndefined();
+  const [{ method, url, headers: got, body: masked }] = seen as [Seen];
+  expect([method, url, masked.toString()]).toEqual(["PUT", "/base/logs/a?x=1", "one [REDACTED:GLOBAL] two"]);
+  expect(got).toMatchObject({ "x-custom": "kept", "content-type": "text/plain" });
+  for (const name of ["x-hop", "logveil-job", "content-length"]) expect(got[name]).toBeUndefined();
+  expect(witness.told).toMatchObject([{ job: "build-7", secret: "GLOBAL", offset: 4 }]);
+});
+
+test("passes requests without a body on", async () => {
+  const { sidecar, seen } = await proxied();
+  expect((await call(sidecar, "GET", "/health")).status).toBe(201);
+  expect(seen).toMatchObject([{ method: "GET", url: "/base/health" }]);
+});
+
+test("masks strings of JSON, lines of NDJSON, forms; leaves the rest as it was", async () => {
+  const { sidecar, seen } = await proxied();
+  const json = `{"a": [1.50, "x ${SECRET}\\u0021"], "${SECRET}": null}`;
+  for (const [type, body, expected] of [
+    ["application/json", json, '{"a": [1.50, "x [REDACTED:GLOBAL]\\u0021"], "[REDACTED:GLOBAL]": null}'],
+    ["application/x-ndjson", `${json}\n{"b":2}\n`, '{"a": [1.50, "x [REDACTED:GLOBAL]\\u0021"], "[REDACTED:GLOBAL]": null}\n{"b":2}\n'],
+    ["application/vnd.x+json; charset=utf-8", '{"log":"\\u0067lobal-secret-0123456789"}', '{"log":"[REDACTED:GLOBAL]"}'],
+  ] as const) {
+    expect((await call(sidecar, "POST", "/x", body, { "content-type": type })).status).toBe(201);
+    expect(seen.pop()!.body.toString()).toBe(expected);
+  }
+  await call(sidecar, "POST", "/x", `a=1&b=x%20${SECRET}&c=%2F`, { "content-type": "application/x-www-form-urlencoded" });
+  expect([...new URLSearchParams(seen.pop()!.body.toString())]).toEqual([
+    ["a", "1"],
+    ["b", "x [REDACTED:GLOBAL]"],
+    ["c", "/"],
+  ]);
+  await call(sidecar, "POST", "/raw/x", `bytes ${SECRET}\0\xff`, { "content-type": "application/whatever" });
+  expect(seen.pop()!.body.toString()).toContain("bytes [REDACTED:GLOBAL]");
+});
+
+test.each([
+  ["gzip", gzipSync, gunzipSync],
+  ["deflate", deflateSync, inflateSync],
+  ["br", brotliCompressSync, brotliDecompressSync],
+] as const)("decodes and encodes %s", async (coding, encode, decode) => {
+  const { sidecar, seen } = await proxied();
+  const text = `line with ${SECRET}\n`.repeat(2000);
+  expect((await call(sidecar, "POST", "/x", encode(text), { "content-type": "text/plain", "content-encoding": coding })).status).toBe(201);
+  const { headers, body } = seen.pop()!;
+  expect(headers["content-encoding"]).toBe(coding);
+  expect(decode(body).toString()).toBe(text.replaceAll(SECRET, "[REDACTED:GLOBAL]"));
+});
+
+test("refuses what it cannot mask, before a byte goes out", async () => {
+  const { sidecar, seen } = await proxied();
+  const text = { "content-type": "text/plain" };
+  for (const [headers, status] of [
+    [{ "content-type": "application/octet-stream" }, 415],
+    [{}, 415],
+    [{ ...text, "content-encoding": "rot13" }, 415],
+    [{ ...text, "content-encoding": "gzip, gzip, gzip, gzip" }, 415],
+    [{ ...text, "content-md5": "1B2M2Y8AsgTpgAmY7PhCfg==" }, 400],
+    [{ ...text, "content-digest": "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:" }, 400],
+    [{ ...text, "x-amz-content-sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }, 400],
+  ] as const) {
+    const { status: got, body } = await call(sidecar, "POST", "/x", SECRET, headers);
+    expect([got, body.includes(SECRET)], JSON.stringify(headers)).toEqual([status, false]);
+  }
+  expect(seen).toEqual([]);
+});
+
+test("a body that is not what it says is not committed by the upstream", async () => {
+  const { sidecar, seen } = await proxied();
+  const bomb = gzipSync(Buffer.alloc(1 << 23));
+  for (const [headers, body] of [
+    [{ "content-type": "application/json" }, `{"a": "${SECRET}", nonsense`],
+    [{ "content-type": "text/plain", "content-encoding": "gzip" }, gzipSync(`x ${SECRET}`.repeat(100)).subarray(0, 30)],
+    [{ "content-type": "text/plain", "content-encoding": "gzip" }, bomb],
+  ] as const) {
+    const refused = await call(sidecar, "POST", "/x", body, headers);
+    expect([refused.status, refused.body.includes(SECRET)]).toEqual([400, false]);
+  }
+  await vi.waitFor(() => expect(seen.every(({ whole }) => !whole)).toBe(true));
+});
+
+test("a client that is gone in the middle commits nothing", async () => {
+  const { sidecar, seen } = await proxied();
+  const client = send({ host: sidecar.listen.host, port: sidecar.listen.port, method: "POST", path: "/x", headers: { "content-type": "text/plain" } });
+  client.on("error", () => undefined);
+  client.write(`one line\nand ${SECRET.slice(0, 12)}`);
+  setTimeout(() => client.destroy(), 150);
+  await vi.waitFor(() => expect(seen).toMatchObject([{ whole: false }]));
+  expect(seen[0]!.body.toString()).not.toContain(SECRET.slice(0, 8));
+});
+
+test("what is undecided goes on after silence", async () => {
+  const { sidecar, seen } = await proxied();
+  const client = send({ host: sidecar.listen.host, port: sidecar.listen.port, method: "POST", path: "/x", headers: { "content-type": "text/plain" } });
+  const answered = new Promise((resolve) => client.once("response", resolve));
+  client.write("a word");
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  client.end(" more\n");
+  await answered;
+  expect(seen[0]!.body.toString()).toBe("a word more\n");
+});
+
+test("an upstream that is down is told as such", async () => {
+  const { sidecar } = await proxied({ url: "http://127.0.0.1:9" });
+  expect(await call(sidecar, "POST", "/x", "text\n", { "content-type": "text/plain" })).toMatchObject({ status: 503, headers: { "retry-after": "5" } });
+});
+
+test("without evidence nothing is acknowledged", async () => {
+  const { sidecar, witness } = await proxied();
+  witness.failure = Object.assign(new Error("no space"), { code: "ENOSPC" });
+  expect((await call(sidecar, "POST", "/x", SECRET, { "content-type": "text/plain" })).status).toBe(503);
+});
