@@ -27,7 +27,7 @@ async function proxied(change: object = {}): Promise<{ sidecar: Sidecar; witness
     request.on("end", () => response.writeHead(201, { "x-upstream": "yes", connection: "x-private", "x-private": "1" }).end(`took it, and ${SECRET}`));
   });
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => void upstream.close().closeAllConnections());
+  onTestFinished(() => upstream.close().closeAllConnections());
   const { port } = upstream.address() as AddressInfo;
   const { sidecar, witness } = await start({
     upstream: {
