@@ -50,5 +50,5 @@ A sample build went through it: the last lines of the log of this set-up, and a 
   curl ${SERVER}/v1/jobs/${job}/streams/build
 Send one of yours:      make 2>&1 | curl -sT- -X POST ${SERVER}/v1/jobs/mine/streams/make
 Health and figures:     curl http://127.0.0.1:4181/readyz http://127.0.0.1:4181/metrics
-What was found, signed: npx logveil audit verify ~/.local/state/logveil/audit
+What was found, signed: npx logveil audit verify ${process.env.XDG_STATE_HOME ?? "~/.local/state"}/logveil/audit
 Ctrl-C ends it.`);
