@@ -19,10 +19,11 @@ export type ErrorCode =
   | "LV_SECRET_TOO_LONG"
   /** The native engine was demanded and no addon could be loaded. */
   | "LV_NATIVE_MISSING"
-  /** The native addon refused an argument: a defect of ours. */
+  /** A rule or a file of rules that cannot be understood, or does not do what it says. */
   | "LV_RULES"
   /** The package re2, which rules need, cannot be loaded. */
   | "LV_RE2_MISSING"
+  /** The native addon refused an argument: a defect of ours. */
   | "LV_NATIVE_ARGUMENT"
   /** The audit could not be written and is closed for good: the caller must not go on as if it were. */
   | "LV_AUDIT_WRITE"

@@ -82,12 +82,40 @@ async function answer(
   }
 }
 
-/** What llhttp lets pass and no proxy should: two ways to tell where a body ends. */
-function checkFraming({ headers, rawHeaders }: IncomingMessage): void {
-  const count = (name: string): number => rawHeaders.filter((field, index) => index % 2 === 0 && field.toLowerCase() === name).length;
-  if (headers["transfer-encoding"] !== undefined && headers["content-length"] !== undefined)
-    throw new Refusal(400, "Content-Length and Transfer-Encoding together");
-  for (const name of ["host", "content-length", "transfer-encoding", "logveil-offset"]) if (count(name) > 1) throw new Refusal(400, `more than one ${name}`);
+/** Longest request target and header field, in bytes, and most fields: what widespread servers take. */
+const MAX_TARGET_BYTES = 4094;
+const MAX_FIELD_BYTES = 8190;
+const MAX_FIELDS = 100;
+/** Fields of which there is one. */
+const SINGLE = ["host", "content-length", "transfer-encoding", "content-type", "content-encoding", "authorization", "logveil-offset", "logveil-job"];
+/** Fields that a trailer must not have (RFC 9110 §6.5.1): they say what the body is, or whom it is for. */
+const NOT_IN_TRAILERS = new Set([...SINGLE, "trailer", "te", "connection", "expect", "cookie", "set-cookie"]);
+
+/** What the parser lets pass and no proxy should: anything about which the server behind it might think otherwise. */
+function checkFraming({ headers, rawHeaders, httpVersion, url = "" }: IncomingMessage): void {
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") throw new Refusal(400, "expected HTTP/1.1 or HTTP/1.0");
+  if (!url.startsWith("/") || url.length > MAX_TARGET_BYTES) throw new Refusal(400, `expected a path of at most ${MAX_TARGET_BYTES} bytes`);
+  const names = rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
+  if (names.length > MAX_FIELDS) throw new Refusal(400, `more than ${MAX_FIELDS} header fields`);
+  for (const [index, name] of names.entries()) {
+    if (name.length + rawHeaders[2 * index + 1]!.length + 4 > MAX_FIELD_BYTES) throw new Refusal(400, `a header field of more than ${MAX_FIELD_BYTES} bytes`);
+    // Some servers read `_` as `-`.
+    if (name.includes("_") && SINGLE.includes(name.replaceAll("_", "-"))) throw new Refusal(400, "a header field that looks like another");
+    if (SINGLE.includes(name) && names.indexOf(name) !== index) throw new Refusal(400, `more than one ${name}`);
+  }
+  if (headers.host !== undefined && !HOST.test(headers.host)) throw new Refusal(400, "Host: expected a name or address, and perhaps a port");
+  if (headers["transfer-encoding"] === undefined) return;
+  if (headers["content-length"] !== undefined) throw new Refusal(400, "Content-Length and Transfer-Encoding together");
+  if (httpVersion === "1.0" || headers["transfer-encoding"].toLowerCase() !== "chunked")
+    throw new Refusal(400, "Transfer-Encoding: expected chunked, and HTTP/1.1");
+}
+
+const HOST = /^(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?$/;
+
+/** Throws a {@link Refusal} if a trailer, which has come with the end of the body, says what only a header may. */
+export function checkTrailers({ rawTrailers }: IncomingMessage): void {
+  if (rawTrailers.some((name, index) => index % 2 === 0 && NOT_IN_TRAILERS.has(name.toLowerCase())))
+    throw new Refusal(400, "a trailer says what only a header may");
 }
 
 function decodePart(part: string): string {

@@ -11,6 +11,7 @@ import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js"
 import type { Stage } from "../codec/stage.js";
 import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
+import { checkTrailers } from "./http.js";
 import { Refusal } from "./jobs.js";
 
 /** Where the text is in bodies of some requests. */
@@ -100,6 +101,7 @@ export class Upstream {
       // What was found is on record before anyone is told that the log was taken.
       await this.context.settled();
     } catch (error) {
+      if (fault instanceof Refusal) throw fault;
       if (fault instanceof LogveilError) throw new Refusal(fault.code === "LV_DECODE" || fault.code === "LV_FRAMING" ? 400 : 503, fault.message);
       throw error instanceof errors.UndiciError || isNetwork(error) ? new Refusal(503, "the log storage does not answer", { "retry-after": "5" }) : error;
     }
@@ -162,6 +164,7 @@ export class Upstream {
         if (done === true) break;
         for await (const piece of decoder.push(value)) yield* encoded(masker.push(piece));
       }
+      checkTrailers(request);
       for await (const piece of decoder.end()) yield* encoded(masker.push(piece));
       yield* encoded(masker.end());
       yield* encoder.end();
