@@ -221,17 +221,34 @@ function bestLiterals(parts: readonly Node[]): string[] {
   return best;
 }
 
-/** How often logs have a byte, roughly: the sum over a set tells how little it says that one of them is there. */
-function commonness(byte: number): number {
-  if (byte === 0x20) return 8;
-  const char = String.fromCharCode(byte);
-  if (/[A-Za-z]/.test(char)) return 6;
-  return /\d/.test(char) ? 5 : "-./:_,".includes(char) ? 4 : 1;
+/** What of a node stands right behind its anchors, if each of its matches begins with one of them and nothing else comes in between; undefined if not. */
+export function rightBehind(node: Node, anchors: readonly string[], fold: boolean): Node | undefined {
+  const parts = node.kind === "concat" ? node.parts : [node];
+  for (let count = 1; count <= parts.length; count++) {
+    const begins = strings(concat(parts.slice(0, count)), fold);
+    if (begins === undefined) return undefined;
+    if (begins.every((text) => anchors.includes(text))) return concat(parts.slice(count));
+  }
+  return undefined;
 }
-const MOST_COMMON = 16;
 
-const weight = (set: ByteSet): number => set.reduce((total, member, byte) => total + member * commonness(byte), 0);
-const rarest = (sets: readonly ByteSet[]): ByteSet | undefined => sets.toSorted((a, b) => weight(a) - weight(b))[0];
+/** Which share of the bytes of a log is this one, roughly. */
+function byteShare(byte: number): number {
+  if (byte === 0x20) return 0.12;
+  if (byte >= 0x61 && byte <= 0x7a) return 0.022;
+  if (byte >= 0x30 && byte <= 0x39) return 0.014;
+  if (byte >= 0x41 && byte <= 0x5a) return 0.004;
+  if ("-./:_,".includes(String.fromCharCode(byte))) return 0.012;
+  return byte > 0x20 && byte < 0x7f ? 0.002 : 0.0005;
+}
+
+/** Which share of the bytes of a log is in a set, roughly. */
+export const share = (set: ByteSet): number => set.reduce((total, member, byte) => total + member * byteShare(byte), 0);
+
+/** Above it a byte that must be there says nothing. */
+const MOST_SHARE = 0.05;
+
+const rarest = (sets: readonly ByteSet[]): ByteSet | undefined => sets.toSorted((a, b) => share(a) - share(b))[0];
 
 /** Sets of bytes one of each of which every match of a node holds. */
 function required(node: Node): ByteSet[] {
@@ -261,7 +278,7 @@ export function behindAnchor(node: Node, has: (text: string) => number, fold: bo
 /** Rare bytes one of which every match of a node holds; empty if none are known. */
 export function requiredBytes(node: Node): ByteSet {
   const set = rarest(required(node));
-  return set !== undefined && weight(set) <= MOST_COMMON ? set : EMPTY;
+  return set !== undefined && share(set) <= MOST_SHARE ? set : EMPTY;
 }
 
 const MOST_WORDS = 12;

@@ -1,8 +1,21 @@
 /** From a rule as it is written to one that can be evaluated: what the loader proved of it, in numbers and sets. */
 import { ANCHOR } from "../core/anchors.js";
-import { alphabet, type ByteSet, complement, EMPTY, interned, size, union } from "./bytes.js";
+import { alphabet, type ByteSet, complement, EMPTY, interned, union } from "./bytes.js";
 import { type Pattern, lazyPattern } from "./re2.js";
-import { anchorPlace, behindAnchor, bytesOf, findGroup, type FoundGroup, lastRepeat, lengths, placesOf, requiredBytes, requiredWords } from "./analysis.js";
+import {
+  anchorPlace,
+  behindAnchor,
+  bytesOf,
+  findGroup,
+  type FoundGroup,
+  lastRepeat,
+  lengths,
+  placesOf,
+  requiredBytes,
+  requiredWords,
+  rightBehind,
+  share,
+} from "./analysis.js";
 import { type Node, parseRegex, RegexError } from "./regex.js";
 import type { RuleSource } from "./schema.js";
 
@@ -27,6 +40,8 @@ export interface Follow {
 
 /** Most bytes that are looked at behind an anchor before a rule is asked. */
 const FOLLOW_BYTES = 16;
+/** Even a set of nearly all bytes excludes some. */
+const MOST_SHARE = 0.98;
 const NO_FOLLOW: Follow = { set: EMPTY, count: 0 };
 
 /** What every kind has. */
@@ -214,7 +229,7 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
   return {
     // Where something must follow the secret, its mask cannot run on.
     alphabet: set ?? (lengths(found.behind).min > 0 ? EMPTY : lastRepeat(found.group)),
-    follow: followOf(node, anchors, before),
+    follow: followOf(node, anchors, before, fold),
     ahead: Math.min(before.max - lengths(found.before).min, secretBehind ? -Math.min(...anchors.map(({ literal }) => literal.length)) : Infinity),
     before,
     after: max - before.min,
@@ -235,19 +250,29 @@ function aroundOf(regex: string, { before, behind, isNested }: FoundGroup): Pick
 }
 
 /** What must stand behind the anchors of a line rule, if they stand at one place. */
-function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min: number; readonly max: number }): Follow {
+function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min: number; readonly max: number }, fold: boolean): Follow {
+  const rest = rightBehind(
+    node,
+    anchors.map(({ literal }) => literal),
+    fold,
+  );
+  if (rest !== undefined) return rarestFollow(placesOf(rest, Math.min(FOLLOW_BYTES, lengths(rest).min)), 0, 0);
   const behind = Math.max(...anchors.map(({ literal }) => literal.length)) + place.min;
   const count = Math.min(FOLLOW_BYTES, lengths(node).min - behind);
   if (place.min !== place.max || count <= 0) return NO_FOLLOW;
+  // Behind a shorter anchor stands what is part of a longer one.
   const first = Math.min(...anchors.map(({ literal }) => literal.length)) + place.min;
-  // One byte of a few, or many of many: what a log is less likely to hold by chance.
-  const places = placesOf(node, behind + count);
+  return rarestFollow(placesOf(node, behind + count), first, behind);
+}
+
+/** One byte of a few, or many of many: what a log is less likely to hold by chance of what stands in `places` from `first` on; `behind` of them do not count. */
+function rarestFollow(places: readonly ByteSet[], first: number, behind: number): Follow {
   let best = NO_FOLLOW;
   let most = 0;
-  for (let length = 1; length <= count; length++) {
-    const set = union(...places.slice(first, behind + length));
-    const surprise = length * Math.log(256 / size(set));
-    if (surprise > most) [best, most] = [{ set, count: length }, surprise];
+  for (let count = 1; behind + count <= places.length; count++) {
+    const set = union(...places.slice(first, behind + count));
+    const surprise = -count * Math.log(Math.min(share(set), MOST_SHARE));
+    if (surprise > most) [best, most] = [{ set, count }, surprise];
   }
   return best;
 }
