@@ -47,6 +47,7 @@ export async function secrets([verb, ...rest]: string[], { socket = defaultSocke
   if (job === undefined) throw new LogveilError("LV_USAGE", "secrets add: --job is needed: the secrets mask the streams of that job");
   const batch: Buffer[] = [];
   for await (const piece of process.stdin as AsyncIterable<Buffer>) batch.push(piece);
+  if (batch.length === 0) throw new LogveilError("LV_USAGE", 'secrets add: nothing came on stdin; expected lines of NAME=value or {"name", "value"}');
   const answer = await control(socket, "POST", `/v1/jobs/${encodeURIComponent(job)}/secrets`, Buffer.concat(batch));
   for (const piece of batch) piece.fill(0);
   const { reports, exposed } = await readJson<{

@@ -60,6 +60,7 @@ test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60
   const added = logveil(env, ["secrets", "add", "--job", "42"], "OTHER=job-secret-13579");
   expect([added.status, added.stderr]).toEqual([0, ""]);
   expect((await call({ port }, "POST", path, "and job-secret-13579\n")).status).toBe(200);
+  expect(logveil(env, ["secrets", "add", "--job", "42"])).toMatchObject({ status: 2, stderr: expect.stringContaining("nothing came on stdin") });
   const late = logveil(env, ["secrets", "add", "--job", "42"], "LATE=hello");
   expect([late.status, late.stderr]).toEqual([1, expect.stringContaining("secret LATE had left already: stream make, offset 0, 5 bytes\n")]);
   expect(logveil(env, ["job", "end", "42"]).status).toBe(0);
