@@ -1,6 +1,7 @@
 /**
  * The embedded store: a folder of jobs, each a folder of streams. Names become folder names by percent-encoding, so any name is safe. Everything in it is masked.
  */
+import { randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LogveilError } from "../errors.js";
@@ -99,7 +100,8 @@ export class Store {
 
   /** Whether it can be written to. Throws what the system says. */
   async probe(): Promise<void> {
-    const file = join(this.options.folder, `.probe-${process.pid}`);
+    // Several may run at a time.
+    const file = join(this.options.folder, `.probe-${randomUUID()}`);
     await writeFile(file, "logveil\n", { mode: 0o600, flush: true });
     await rm(file);
   }

@@ -140,6 +140,12 @@ test("a failure is told, and nothing is kept from then on", async () => {
   expect(await all(await StoredStream.open(folder, LIMITS))).toBe("kept\n");
 });
 
+test("probes do not get in one another's way", async () => {
+  const store = await Store.open({ ...LIMITS, folder: join(temporary(), "logs"), maxAgeMs: 1000 });
+  await Promise.all(Array.from({ length: 20 }, () => store.probe()));
+  expect(await store.jobs()).toEqual([]);
+});
+
 test("names of any kind are safe, and old jobs go", async () => {
   const folder = join(temporary(), "logs");
   const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 });
