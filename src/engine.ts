@@ -294,7 +294,8 @@ class EngineCore implements Engine, StreamHost {
     return placesIn(this.factory, groups, this.limits.maxGapBytes, text);
   }
 
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, { found, learn, known, activeFrom, hasLearned, learned }: RedactorHost): Redactor {
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost, joined: boolean): Redactor {
+    const { found, learn, known, activeFrom, hasLearned, learned } = host;
     const { rules } = this;
     return new Redactor(
       {
@@ -310,7 +311,7 @@ class EngineCore implements Engine, StreamHost {
         found,
         ...(rules && {
           detector: (mask) =>
-            detect(rules.pack, { ...rules.searches, known }, mask, (value) => this.context.fingerprint(value), rules.learn ? learn : undefined),
+            detect(rules.pack, { ...rules.searches, known }, mask, (value) => this.context.fingerprint(value), rules.learn ? learn : undefined, joined),
         }),
         ...(rules?.learn === true ? { activeFrom, hasLearned, learned } : {}),
       },

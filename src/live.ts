@@ -17,6 +17,8 @@ export interface StreamOptions {
   /** Ends the stream with `LV_ABORTED`; nothing held back is released. */
   readonly signal?: AbortSignal;
   readonly onFinding?: (finding: Finding) => void;
+  /** The bytes are strings of a structured body that a framing has joined: rules tell keys, values and their ends by its separators. */
+  readonly joined?: boolean;
 }
 
 /**
@@ -55,7 +57,7 @@ export interface StreamHost {
   /** The sets that concern a stream of `scope`. */
   groupsOf(scope: string): readonly Group[];
   masksOf(scope: string, groups: readonly Group[]): Masks;
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost): Redactor;
+  openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost, joined: boolean): Redactor;
   /** Makes what a rule found in `origin` a known secret of its scope; undefined if it is not worth that. */
   learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined;
   /** The secrets of groups in a text of its own. */
@@ -105,6 +107,7 @@ export class LiveStream implements RedactorStream {
         // What was learned does not count: where it is known from depends on the stream.
         known: (text) => engine.placesIn(engine.groupsOf(this.scope), text).filter(({ secret }) => !this.learnedAt.has(secret)),
       },
+      options.joined === true,
     );
   }
 

@@ -3,8 +3,10 @@
  * masker over it ({@link StringsMasker}) reads it; it decides nothing.
  *
  *     raw   {"a":"x\n"}          rows  PLAIN a · GAP ":" · PLAIN x · ATOM \n · GAP "}
- *     text  a SEP x LF SEP
+ *     text  a COLON x LF SEP
  */
+
+import { KEY_END, STRINGS_END } from "../core/joined.js";
 
 /** Kinds of rows. A row reaches to the start of the next. */
 export const ROW = Object.freeze({
@@ -12,7 +14,7 @@ export const ROW = Object.freeze({
   PLAIN: 0,
   /** Raw bytes that spell one character. */
   ATOM: 1,
-  /** What stands between two strings; its text is {@link SEPARATOR}. */
+  /** What stands between two strings; its text is {@link SEPARATOR} or {@link COLON}. */
   GAP: 2,
   /** The same bytes, which leave together or not at all: a number. */
   NUMBER: 3,
@@ -23,7 +25,9 @@ export const ROW = Object.freeze({
  * go on with; the CR makes the next string begin a line, where a backspace takes nothing back (an LF here would meet more secrets that begin with one). The engine emits CR
  * and LF in any case, so strings are found again whatever was masked.
  */
-export const SEPARATOR: readonly [number, number, number] = [0x0a, 0xff, 0x0d];
+export const SEPARATOR: readonly [number, number, number] = [0x0a, STRINGS_END, 0x0d];
+/** Stands between a key and its value: it acts as a separator, and rules are shown an assignment. */
+export const COLON: readonly [number, number, number] = [0x0a, KEY_END, 0x0d];
 
 /** Numbers per row: start in the text, start in raw, kind. */
 const ROW_SIZE = 3;
@@ -94,14 +98,14 @@ export class Draft {
     this.count = count + ROW_SIZE;
   }
 
-  /** A string or number ends before `raw`. */
-  gap(raw: number): void {
+  /** A string or number ends before `raw`; `by` stands for what is between it and the next. */
+  gap(raw: number, by = SEPARATOR): void {
     const at = this.textLength;
     this.row(ROW.GAP, at, raw);
-    this.text[at] = SEPARATOR[0];
-    this.text[at + 1] = SEPARATOR[1];
-    this.text[at + 2] = SEPARATOR[2];
-    this.textLength = at + SEPARATOR.length;
+    this.text[at] = by[0];
+    this.text[at + 1] = by[1];
+    this.text[at + 2] = by[2];
+    this.textLength = at + by.length;
   }
 
   /** The row that the byte at `text` belongs to, or would; -1 if there is none. */

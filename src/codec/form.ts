@@ -2,7 +2,7 @@
  * Forms: `application/x-www-form-urlencoded` (WHATWG URL §5). Keys and values are strings of bytes: `+` is a space, `%` and two digits a byte; a `%` without them is
  * itself, as that standard has it, so every body is a form. What is masked is encoded with the standard's serializer; the rest stays as it is spelled.
  */
-import { type Draft, ROW } from "./draft.js";
+import { COLON, type Draft, ROW, SEPARATOR } from "./draft.js";
 import { hexDigit } from "./json.js";
 import type { Scanner, Syntax } from "./strings.js";
 
@@ -35,7 +35,7 @@ class FormScanner implements Scanner {
     for (let at = draft.scanned; at < rawLength; draft.scanned = at) {
       const byte = raw[at]!;
       if (byte === AMPERSAND || (byte === EQUALS && this.inKey)) {
-        draft.gap(at);
+        draft.gap(at, byte === EQUALS ? COLON : SEPARATOR);
         this.inKey = byte === AMPERSAND;
         at++;
         continue;

@@ -22,23 +22,26 @@ export interface TextMasker {
  */
 export type BodyMasker = TextMasker;
 
+/** Opens the channel of a body. `joined`: it gets strings with separators between them. */
+export type OpenText = (options: { readonly joined?: boolean }) => TextMasker;
+
 export interface Framing {
   readonly name: "text" | "ndjson" | "json" | "form";
   /** Media types, lower case, without parameters. */
   readonly contentTypes: readonly string[];
-  /** Opens one body. `openText` is called once; the body owns what it answers. */
-  open(openText: () => TextMasker): BodyMasker;
+  /** Opens one body. `openText` is called once, with the options of a `RedactorStream` that the framing needs; the body owns what it answers. */
+  open(openText: OpenText): BodyMasker;
 }
 
 export const FRAMINGS: readonly Framing[] = [
-  { name: "text", contentTypes: ["text/plain"], open: (openText) => openText() },
+  { name: "text", contentTypes: ["text/plain"], open: (openText) => openText({}) },
   {
     name: "ndjson",
     contentTypes: ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"],
-    open: (openText) => new StringsMasker(NDJSON, openText()),
+    open: (openText) => new StringsMasker(NDJSON, openText({ joined: true })),
   },
-  { name: "json", contentTypes: ["application/json", "text/json"], open: (openText) => new StringsMasker(JSON_TEXT, openText()) },
-  { name: "form", contentTypes: ["application/x-www-form-urlencoded"], open: (openText) => new StringsMasker(FORM, openText()) },
+  { name: "json", contentTypes: ["application/json", "text/json"], open: (openText) => new StringsMasker(JSON_TEXT, openText({ joined: true })) },
+  { name: "form", contentTypes: ["application/x-www-form-urlencoded"], open: (openText) => new StringsMasker(FORM, openText({ joined: true })) },
 ];
 
 /**

@@ -4,7 +4,7 @@
  * One UTF-8 BOM at the start is let through. An empty body is no error: nothing is in it. NDJSON: one value a line, blank lines and CR before LF are kept.
  */
 import { LogveilError } from "../errors.js";
-import { type Draft, ROW } from "./draft.js";
+import { COLON, type Draft, ROW, SEPARATOR } from "./draft.js";
 import type { Scanner, Syntax } from "./strings.js";
 import { firstInvalidUtf8, surrogateAt, unfinishedUtf8, writeCodePoint } from "./utf8.js";
 
@@ -141,6 +141,7 @@ class JsonScanner implements Scanner {
   }
 
   private beginValue(draft: Draft, at: number, byte: number): boolean {
+    if (byte !== 0x22 && byte !== 0x2d && (byte < 0x30 || byte > 0x39) && this.depth > 0 && this.isObject()) draft.gap(at); // No text follows the key.
     if (byte === QUOTE) this.beginString(false);
     else if (byte === 0x7b) this.down(draft, at, 1);
     else if (byte === 0x5b) this.down(draft, at, 0);
@@ -238,7 +239,7 @@ class JsonScanner implements Scanner {
         continue;
       }
       if (byte !== QUOTE) throw this.error(draft, at, "an escape instead of a control character");
-      draft.gap(at);
+      draft.gap(at, this.isKey ? COLON : SEPARATOR);
       draft.scanned = at + 1;
       // Most often the next string follows at once.
       const joint = at + 2 < rawLength && raw[at + 2] === QUOTE ? raw[at + 1] : 0;

@@ -50,7 +50,10 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if (text.at(at) < 0 || isCutSequence(text, at)) return text.ended ? undefined : "more";
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
   const begin = at;
-  while (at < begin + MAX_VALUE_BYTES && isIn(set, text.at(at)) && !endsEncoded(text, at)) at++;
+  const joined = quote.quote === 0x22 && text.isJoint(begin - 1);
+  // A quote is part of a string in a structured body, behind the bytes that the matcher has looked at.
+  const isInner = (): boolean => joined && at >= begin + SHAPE.VALUE_BYTES && text.at(at) === 0x22 && !text.isJoint(at);
+  while (at < begin + MAX_VALUE_BYTES && (isIn(set, text.at(at)) || isInner()) && !endsEncoded(text, at)) at++;
   if (text.at(at) < 0 && !text.ended) return "more";
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === 0x5c ? at - 1 : at;

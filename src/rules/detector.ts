@@ -48,7 +48,7 @@ interface Run {
 }
 
 export class Detector {
-  readonly text = new StreamText();
+  readonly text: StreamText;
   private pending: Candidate[] = [];
   private runs: Run[] = [];
   /** By alphabet the stretch of the chunk at hand that was walked last. */
@@ -63,7 +63,9 @@ export class Detector {
     private readonly pack: RulePack,
     searches: Searches,
     private readonly host: DetectorHost,
+    joined = false,
   ) {
+    this.text = new StreamText(joined);
     this.anchors = searches.anchors.open();
     const { encoded } = searches;
     if (encoded !== undefined)
@@ -74,9 +76,9 @@ export class Detector {
   }
 
   /** Takes the next bytes, which must stay as they are until `keep`. */
-  push(chunk: Uint8Array): void {
+  push(bytes: Uint8Array): void {
     const { text, pack } = this;
-    text.push(chunk);
+    const chunk = text.push(bytes);
     this.walked.clear();
     this.runOn(text.total - chunk.length);
     this.goOnWithBlocks();
@@ -287,9 +289,10 @@ export function detect(
   mask: DetectorMask,
   fingerprint: (value: Uint8Array) => string,
   learn: Learn | undefined,
+  joined: boolean,
 ): StreamDetector {
   const notes = new WeakMap<RuleMatch, DetectorMatch>();
-  return new Detector(pack, searches, {
+  const host: DetectorHost = {
     found(match, value) {
       const counted = pack.policies[match.rule] === "count";
       const bytes = Buffer.from(value, "latin1");
@@ -303,7 +306,8 @@ export function detect(
       const known = notes.get(match);
       if (known !== undefined) mask(start, end, match.rule, known);
     },
-  });
+  };
+  return new Detector(pack, searches, host, joined);
 }
 
 /** Bytes before an anchor that its rule looks at. */

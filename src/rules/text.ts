@@ -1,5 +1,7 @@
 /** The stream as the rules see it: the chunk at hand and, before it, as much of the past as they may still look at. */
 
+import { spelled } from "../core/joined.js";
+
 /** Bytes before a match that boundaries and `near` words may look at. */
 export const LOOKBACK_BYTES = 512;
 
@@ -20,17 +22,35 @@ export class StreamText {
   total = 0;
   /** No more bytes will come. */
   ended = false;
+  /** Offsets at which strings meet, in order, see core/joined.ts. */
+  private joints: number[] = [];
+
+  /** `joined`: the stream is strings of a structured body; it reads as if they stood in quotes. */
+  constructor(private readonly joined = false) {}
 
   /** Offset of the first byte there is. */
   get start(): number {
     return this.base - this.past.length;
   }
 
-  /** Goes on with `chunk`, which must stay as it is until `keep`. */
-  push(chunk: Uint8Array): void {
-    this.chunk = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+  /** Goes on with `chunk`, which must stay as it is until `keep`; answers it as rules read it. */
+  push(chunk: Uint8Array): Buffer {
+    this.chunk = this.joined ? spelled(chunk, this.total, this.joints) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
     this.base = this.total;
     this.total += chunk.length;
+    return this.chunk;
+  }
+
+  /** Whether the quote at `offset` is none of the text: behind a key and before its value, or behind or before another string. */
+  isJoint(offset: number): boolean {
+    let from = 0;
+    let to = this.joints.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (this.joints[middle]! < offset - 1) from = middle + 1;
+      else to = middle;
+    }
+    return this.joints[from] === offset - 1 || this.joints[from] === offset + 1;
   }
 
   /** Gives the chunk back, keeping a copy of what stands from `from` on, and of a little before. */
@@ -52,6 +72,7 @@ export class StreamText {
     }
     this.chunk = EMPTY;
     this.base = this.total;
+    if (this.joints.length > 0) this.joints = this.joints.filter((joint) => joint >= this.start);
   }
 
   /** The byte at `offset`, or -1 where there is none. */

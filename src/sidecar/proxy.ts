@@ -52,7 +52,7 @@ export interface ForwardContext {
   readonly holdBackMs: number;
   readonly decode: Partial<DecodeLimits>;
   /** A stream whose secrets are those of a job, or the global ones. */
-  open(job: string | undefined): RedactorStream;
+  open(job: string | undefined, options: { readonly joined?: boolean }): RedactorStream;
   /** Resolves when everything that was found so far is on record; rejects if it cannot be. */
   settled(): Promise<void>;
 }
@@ -120,7 +120,7 @@ export class Upstream {
       // It would have to go out before the body whose digest it is.
       if (given !== undefined) throw new Refusal(400, `${given}: the body is masked while it is sent, so this would not hold; send without it`);
       const [decoder, encoder] = [openDecoder(coding, this.context.decode), openEncoder(coding, this.context.decode)];
-      return { decoder, encoder, masker: framing.open(() => this.context.open(headers[JOB] as string | undefined)) };
+      return { decoder, encoder, masker: framing.open((options) => this.context.open(headers[JOB] as string | undefined, options)) };
     } catch (error) {
       if (!(error instanceof LogveilError)) throw error;
       throw new Refusal(error.code === "LV_DECODE" ? 415 : 400, error.message);

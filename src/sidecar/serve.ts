@@ -87,7 +87,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     new Upstream(options.upstream, options.upstream.routes, {
       holdBackMs: engine.limits.holdBackMs,
       decode: options.upstream.decode,
-      open: (job) => (job === undefined ? engine : jobs.scope(job)).stream({ onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
+      open: (job, kind) => (job === undefined ? engine : jobs.scope(job)).stream({ ...kind, onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
       settled: () => evidence.settled(),
     });
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
