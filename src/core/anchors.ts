@@ -41,7 +41,7 @@ export interface AnchorStream {
 export const SHAPE = Object.freeze({ NAME_BYTES: 40, AROUND_BYTES: 16, VALUE_BYTES: 6 });
 
 /** What a byte can be in the shape of an assignment. */
-export const SHAPE_CLASS = Object.freeze({ NAME: 1, AROUND: 2, OPERATOR: 4, VALUE: 8, OPENER: 16 });
+export const SHAPE_CLASS = Object.freeze({ NAME: 1, AROUND: 2, OPERATOR: 4, VALUE: 8, OPENER: 16, QUOTE: 32 });
 
 /** The classes of every byte. A control sequence counts as what stands around an operator: its bytes up to the letter are there too. */
 export const SHAPE_CLASSES: Uint8Array = (() => {
@@ -50,11 +50,12 @@ export const SHAPE_CLASSES: Uint8Array = (() => {
     for (const byte of Buffer.from(bytes, "latin1")) classes[byte]! |= kind;
   };
   classes.fill(SHAPE_CLASS.VALUE, 0x21);
-  for (const byte of Buffer.from("\"'`,;<>(){}\x7f")) classes[byte]! &= ~SHAPE_CLASS.VALUE;
+  for (const byte of Buffer.from("\"'`\x7f")) classes[byte]! &= ~SHAPE_CLASS.VALUE;
   add("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-", SHAPE_CLASS.NAME);
   add(" \t\"'`)]\\", SHAPE_CLASS.AROUND);
   add("=:>!,", SHAPE_CLASS.OPERATOR);
   add("$'\"`([ \t\\=:>!,\x1b", SHAPE_CLASS.OPENER);
+  add("\"'`", SHAPE_CLASS.QUOTE);
   return classes;
 })();
 
@@ -73,8 +74,15 @@ export function hasShape(text: Uint8Array, at: number): boolean {
   offset = skip(text, offset, SHAPE.AROUND_BYTES, SHAPE_CLASS.OPENER);
   // What follows a control sequence is left to the rules.
   if (offset >= text.length || text[offset - 1] === 0x1b) return true;
-  return skip(text, offset, SHAPE.VALUE_BYTES, SHAPE_CLASS.VALUE) - offset === Math.min(SHAPE.VALUE_BYTES, text.length - offset);
+  const before = text[offset - 1]!;
+  const quote = (SHAPE_CLASSES[before]! & SHAPE_CLASS.QUOTE) === 0 ? -1 : before;
+  const until = Math.min(offset + SHAPE.VALUE_BYTES, text.length);
+  while (offset < until && (quote < 0 ? (SHAPE_CLASSES[text[offset]!]! & SHAPE_CLASS.VALUE) !== 0 : isQuoted(text, offset, quote))) offset++;
+  return offset === until;
 }
+
+/** Whether the byte at `at` does not end what `quote` began. */
+const isQuoted = (text: Uint8Array, at: number, quote: number): boolean => text[at]! >= 0x20 && (text[at] !== quote || text[at - 1] === 0x5c);
 
 /** Longest escape that ends in word characters, `\u001b[38;5;200m` or so, in bytes. */
 const LONGEST_ESCAPE = 24;

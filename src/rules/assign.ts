@@ -4,6 +4,7 @@
  */
 import { SHAPE } from "../core/anchors.js";
 import { byteSet, complement } from "./bytes.js";
+import { isGenerated, MOST_GENERATED_BYTES } from "./noise.js";
 import { LONGEST_SEQUENCE, skipSequence } from "./boundary.js";
 import type { StreamText } from "./text.js";
 
@@ -14,8 +15,13 @@ const NAME = byteSet("0-9A-Za-z_.-");
 const BLANK = byteSet("\t ");
 const CLOSER = byteSet("\"'`)\\]\\\\");
 const OPENER = byteSet("\"'`([\\\\");
+const BACKSLASH = 0x5c;
 /** Bytes that end a value which is not quoted. */
 export const PLAIN_VALUE = complement(byteSet("\0- \"'`,;<>(){}|\\\\\x7f\\]"));
+/** Bytes of a generated password that no quotes stand around, and those that are part of it between two letters or digits only. */
+const BARE_VALUE = complement(byteSet("\0- \x7f\"'`\\\\"));
+const BARE_INNER = byteSet("\"'`\\\\");
+const ALPHANUMERIC = byteSet("0-9A-Za-z");
 /** Bytes of a quoted value, by its quote. */
 const QUOTED_VALUE = new Map([0x22, 0x27, 0x60].map((quote) => [quote, complement(byteSet(`\0-\x1f\x7f${String.fromCharCode(quote)}`))]));
 
@@ -51,17 +57,40 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
   const begin = at;
   const joined = quote.quote === 0x22 && text.isJoint(begin - 1);
-  // A quote is part of a string in a structured body, behind the bytes that the matcher has looked at.
-  const isInner = (): boolean => joined && at >= begin + SHAPE.VALUE_BYTES && text.at(at) === 0x22 && !text.isJoint(at);
+  const escaped = text.at(begin - 2) === BACKSLASH;
+  // A quote that is part of the value: an escaped one, or any in a string of a structured body, behind the bytes that the matcher has looked at.
+  const isInner = (): boolean =>
+    text.at(at) === quote.quote && ((!escaped && text.at(at - 1) === BACKSLASH) || (joined && at >= begin + SHAPE.VALUE_BYTES && !text.isJoint(at)));
   while (at < begin + MAX_VALUE_BYTES && (isIn(set, text.at(at)) || isInner()) && !endsEncoded(text, at)) at++;
   if (text.at(at) < 0 && !text.ended) return "more";
   // An escaped quote ends what an escaped quote began.
-  const end = text.at(at - 1) === 0x5c ? at - 1 : at;
+  const end = text.at(at - 1) === BACKSLASH ? at - 1 : at;
   // `password=password` passes a variable on.
   if (quote.quote === 0 && text.latin1(begin, end).toLowerCase() === name.slice(1 + name.lastIndexOf("."))) return undefined;
+  if (quote.quote === 0) {
+    const bare = readBare(text, operator);
+    if (bare === "more") return "more";
+    if (bare !== undefined && (bare.start < begin || bare.end > end)) return { name, ...bare, open: false, quoted: false };
+  }
   const other = isOther(text, begin, end, by, quote.quote !== 0);
   if (other !== false) return other === true ? undefined : other;
   return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
+}
+
+/** `PASSWORD=a(b;c{9Q` of a dump: what reaches to the next blank behind the operator, if it is a generated password. */
+function readBare(text: StreamText, operator: number): { readonly start: number; readonly end: number } | "more" | undefined {
+  let start = operator;
+  while (start < operator + SHAPE.AROUND_BYTES && isIn(BLANK, text.at(start))) start++;
+  const isPart = (at: number): boolean => {
+    const byte = text.at(at);
+    if (isIn(BARE_INNER, byte)) return at > start && isIn(ALPHANUMERIC, text.at(at - 1)) && isIn(ALPHANUMERIC, text.at(at + 1));
+    return isIn(BARE_VALUE, byte) && !endsEncoded(text, at) && !(byte === 0x3c && text.at(at + 1) === 0x2f);
+  };
+  let end = start;
+  while (end <= start + MOST_GENERATED_BYTES && isPart(end)) end++;
+  if (end > start + MOST_GENERATED_BYTES) return undefined;
+  if (text.at(end + 1) < 0 && !text.ended) return "more";
+  return isGenerated(text.latin1(start, end)) ? { start, end } : undefined;
 }
 
 /** Names of files: `passwd.1.xml`, `password.c`. */

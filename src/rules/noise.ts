@@ -53,6 +53,7 @@ const MEMBER = lazyPattern(String.raw`^(?:::)?[A-Za-z_$][A-Za-z_]*\d{0,3}[A-Za-z
 
 /** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. */
 export function isNoise(value: string): boolean {
+  if (isGenerated(value)) return false;
   if (new Set(value).size < 2 || NOISE().test(value)) return true;
   if (PATH().test(value)) return !value.split("/").some(isRandomPart);
   return MEMBER().test(value) && !value.split(/\.|->|::/).some(isRandomPart);
@@ -67,6 +68,25 @@ const LETTERS = /^[A-Za-z]+$/;
 /** Whether a value may stand in a log as what it is not: `pass` of `https://user:pass@host`, a user's name, a word. It is masked where a rule finds it, and not learned. */
 export function isOrdinary(value: string): boolean {
   return value.length < LEARNED_BYTES || (value.length < LEARNED_WORD_BYTES && (classes(value) < 2 || LETTERS.test(value))) || isNoise(value);
+}
+
+/** Most and fewest bytes of what a password generator makes, and the least randomness. */
+export const MOST_GENERATED_BYTES = 64;
+const FEWEST_GENERATED_BYTES = 10;
+const GENERATED_RANDOMNESS = 0.01;
+/** What generators use besides letters and digits, without what joins words and statements. */
+const PUNCTUATION = "!\"#$%&'*+<=>?@[]^`{|}~";
+const INTERPOLATION = lazyPattern(String.raw`[$#%]\{|\{\{|\$\(|%\(|\s`);
+
+/** Whether a value is random in all kinds of characters, as a generator of passwords makes it: it may begin as a reference or a call does. */
+export function isGenerated(value: string): boolean {
+  if (value.length < FEWEST_GENERATED_BYTES || value.length > MOST_GENERATED_BYTES || classes(value) < 3) return false;
+  let [digits, marks] = [0, 0];
+  for (const character of value) {
+    if (character >= "0" && character <= "9") digits++;
+    else if (PUNCTUATION.includes(character)) marks++;
+  }
+  return (marks >= 3 || (digits >= 1 && marks === 2 && classes(value) === 4)) && randomness(value) >= GENERATED_RANDOMNESS && !INTERPOLATION().test(value);
 }
 
 /** Whether a part of what looks like a path is so random that all of it may be base64. */

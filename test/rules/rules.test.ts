@@ -186,6 +186,34 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     for (const size of [text.length, 7, 1]) expect(run(text, size).output).toBe(wanted);
   });
 
+  test.each([1, 7, 1e6])("a generated password is masked whole wherever its marks stand, chunks of %d", (size) => {
+    const passwords = [
+      "a(b;c,d<Xq9!kP2",
+      "$k[@ad^9($fezrYX:",
+      "<g48)#rK}wnDsy*5",
+      "}08ip#sn|i%t/(L|",
+      "{xAXz*aW?iE|-tW7",
+      ",Rm;x~!*^<X]#%B9",
+      "%Y,LC_S,^euw->l7",
+      "@(9`]gYDqxHlH#HF)",
+    ];
+    const shell = (text: string): string => text.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
+    const places: readonly ((text: string) => string)[] = [
+      (text) => `export DB_PASSWORD="${shell(text)}" x`,
+      (text) => `  password: '${text}'\n`,
+      (text) => `DB_PASSWORD=${text.replaceAll("`", "~")}\nHOME=/root`,
+      (text) => `password: ${text.replaceAll("`", "~")}\r\n`,
+      (text) => JSON.stringify({ user: "me", password: `${text}"x\\7` }),
+      (text) => `{'password': '${text}', 'next': 'word'}`,
+    ];
+    for (const text of passwords) {
+      for (const place of places) {
+        const { output } = run(place(text), size, { rules: { learn: false } });
+        expect(output, place(text)).toBe(place("\0").replace(/(?:\0|\\u0000)(?:\\"x\\\\7)?/, "[REDACTED:password-assignment]"));
+      }
+    }
+  });
+
   test("what looks like an assignment and is none stays readable", () => {
     const lines = [
       "(agent_get_passphrase): Ditto.",

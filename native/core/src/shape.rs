@@ -6,6 +6,7 @@ const AROUND: u8 = 2;
 const OPERATOR: u8 = 4;
 const VALUE: u8 = 8;
 const OPENER: u8 = 16;
+const QUOTE: u8 = 32;
 
 const NAME_BYTES: usize = 40;
 const AROUND_BYTES: usize = 16;
@@ -28,11 +29,12 @@ static CLASSES: [u8; 256] = {
         }
         classes
     }
-    classes = mark(classes, b"\"'`,;<>(){}\x7f", VALUE, false);
+    classes = mark(classes, b"\"'`\x7f", VALUE, false);
     classes = mark(classes, b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.-", NAME, true);
     classes = mark(classes, b" \t\"'`)]\\", AROUND, true);
     classes = mark(classes, b"=:>!,", OPERATOR, true);
-    mark(classes, b"$'\"`([ \t\\=:>!,\x1b", OPENER, true)
+    classes = mark(classes, b"$'\"`([ \t\\=:>!,\x1b", OPENER, true);
+    mark(classes, b"\"'`", QUOTE, true)
 };
 
 /// Whether a token may begin at `at`: not inside a word, unless what stands before may be an escape or a control sequence. `mayStart` of `src/core/anchors.ts`.
@@ -65,7 +67,12 @@ pub fn has_shape(text: &[u8], at: usize) -> bool {
     if at >= text.len() || text[at - 1] == 0x1b {
         return true;
     }
-    skip(text, at, VALUE_BYTES, VALUE) - at == VALUE_BYTES.min(text.len() - at)
+    let quote = Some(text[at - 1]).filter(|&byte| CLASSES[usize::from(byte)] & QUOTE != 0);
+    let is_value = |at: usize| match quote {
+        Some(quote) => text[at] >= 0x20 && (text[at] != quote || text[at - 1] == b'\\'),
+        None => CLASSES[usize::from(text[at])] & VALUE != 0,
+    };
+    (at..text.len().min(at + VALUE_BYTES)).all(is_value)
 }
 
 fn skip(text: &[u8], from: usize, most: usize, class: u8) -> usize {
