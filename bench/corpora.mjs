@@ -75,6 +75,12 @@ const repeat = (bytes, size) => Buffer.concat(Array.from({ length: Math.ceil(siz
 /** Header and start of the payload that thousands of tokens of one issuer share. */
 const JWT_START = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoi";
 
+/** So many bytes of logs: real ones where there are fixtures. */
+export function logs(size) {
+  const real = fixtureLogs();
+  return real === undefined ? synthetic(size).subarray(0, size) : repeat(real, size);
+}
+
 /** Rows: name, bytes, and secrets of its own besides the common ones. */
 export function corpora(size, common) {
   const real = fixtureLogs();

@@ -29,13 +29,13 @@ export function check(what, ok) {
   console.error(`WRONG ANSWER: ${what}`);
 }
 
-/** Writes the record of the run and ends it. */
-export function finish(corpora) {
+/** Writes the record of the run and ends it. `part` is told in its name. */
+export function finish(corpora, part) {
   if (!smoke) {
     const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root, encoding: "utf8" }).trim();
     const hash = createHash("sha256");
     for (const text of corpora) hash.update(text);
-    const file = `${root}bench/results/${new Date().toISOString().slice(0, 10)}-${commit}.json`;
+    const file = `${root}bench/results/${new Date().toISOString().slice(0, 10)}-${commit}${part === undefined ? "" : `-${part}`}.json`;
     mkdirSync(`${root}bench/results`, { recursive: true });
     const machine = `${cpus().length} x ${cpus()[0].model}`;
     writeFileSync(file, `${JSON.stringify({ commit, node: process.version, machine, corpora: hash.digest("hex"), results }, null, 1)}\n`);

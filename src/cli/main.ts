@@ -59,6 +59,13 @@ function commandOf(row: CommandRow, done: (code: number) => void): Command {
   return built.action(async (args: string[], options: Record<string, unknown>) => done(await HANDLERS[row.name]!(args, options)));
 }
 
+/** Lets a command take every field of the configuration. Help shows the usual ones: docs/configuration.md has all. */
+async function addFields(command: Command): Promise<void> {
+  const { FIELDS } = await import("../config/index.js");
+  for (const { flag } of FIELDS) if (!command.options.some(({ long }) => long === flag)) command.addOption(new Option(`${flag} <value>`).hideHelp());
+  command.addHelpText("after", "\nEvery field of the configuration has a flag: logveil config show lists them, docs/configuration.md explains.");
+}
+
 const TALK = { writeErr: (text: string) => void process.stderr.write(text.replace(/^error: /, "logveil: ")) };
 
 async function main(): Promise<number> {
@@ -70,7 +77,11 @@ async function main(): Promise<number> {
     .exitOverride()
     .enablePositionalOptions()
     .showSuggestionAfterError();
-  for (const row of COMMANDS) program.addCommand(commandOf(row, (result) => (code = result)));
+  for (const row of COMMANDS) {
+    const command = commandOf(row, (result) => (code = result));
+    if (row.configured === true && process.argv[2] === row.name) await addFields(command);
+    program.addCommand(command);
+  }
   program.addHelpText("after", `\nlogveil COMMAND --help tells more. ${EXIT_HELP}`);
   try {
     await program.parseAsync();

@@ -14,6 +14,8 @@ export interface CommandRow {
   readonly usage: string;
   readonly summary: string;
   readonly options: readonly OptionRow[];
+  /** Takes every field of the configuration as a flag, too. */
+  readonly configured?: true;
   readonly examples: readonly (readonly [string, string])[];
 }
 
@@ -113,6 +115,7 @@ export const COMMANDS: readonly CommandRow[] = [
     usage: "<show|check [FILE]|schema>",
     summary: "show the effective configuration of the sidecar and where each value comes from, check a file, print the schema for editors",
     options: [{ flags: "--origin", help: "show: where each value comes from" }, ...CONFIGURATION],
+    configured: true,
     examples: [
       ["logveil config show --origin", "what is in force, and why"],
       ["logveil config check logveil.yaml", "everything that is wrong with a file"],
@@ -124,6 +127,7 @@ export const COMMANDS: readonly CommandRow[] = [
     usage: "[options]",
     summary: "run the sidecar: mask logs that are sent to it while they come, and keep them or forward them",
     options: CONFIGURATION,
+    configured: true,
     examples: [
       ["logveil serve", "listen on 127.0.0.1:4180, keep masked logs in the state folder of the user"],
       ["make 2>&1 | curl -sT- -X POST http://127.0.0.1:4180/v1/jobs/42/streams/make", "send it a log while it is written"],
