@@ -9,6 +9,7 @@ import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
 import { type SidecarOptions, startSidecar } from "../sidecar/serve.js";
 import type { SecretInput } from "../types.js";
+import { startSmall } from "./memory.js";
 import { EXIT } from "./options.js";
 
 /** Names of variables that look like secrets. */
@@ -18,6 +19,7 @@ const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "AP
 
 export async function serve(version: string, options: Readonly<Record<string, unknown>>): Promise<number> {
   hardenProcess();
+  const started = startSmall();
   const { config: file, ...flags } = options;
   const { config, warnings } = loadConfig({ flags: fieldsFromOptions(flags), ...(typeof file === "string" ? { file } : {}) });
   const log = logger(config.log.level);
@@ -33,6 +35,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
   });
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
   const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
+  started();
   log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);

@@ -58,6 +58,11 @@ export function hardenProcess(): boolean {
   }
 }
 
+/** Gives memory that was freed back to the system: after building large sets. False without the addon, or where there is none. */
+export function trimMemory(): boolean {
+  return load().addon?.trimMemory() ?? false;
+}
+
 /** Makes the pipe behind `descriptor` as large as any process may: fewer and larger reads. False without the addon, or where there is no such thing. */
 export function growPipe(descriptor: number): boolean {
   return load().addon?.growPipe(descriptor) ?? false;

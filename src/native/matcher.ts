@@ -35,6 +35,8 @@ export interface Addon {
   hardenProcess(): boolean;
   /** Makes a pipe as large as any process may. */
   growPipe(descriptor: number): boolean;
+  /** Gives freed memory back to the system. */
+  trimMemory(): boolean;
   /** Name of the scan loop in use; throws if `LOGVEIL_SIMD` names none of this machine. */
   simd(): string;
   version(): string;

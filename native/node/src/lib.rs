@@ -286,6 +286,18 @@ pub fn grow_pipe(descriptor: i32) -> bool {
     }
 }
 
+/// Gives memory that was freed back to the system, where the allocator keeps it. False where nothing was given back.
+#[napi]
+pub fn trim_memory() -> bool {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: takes a number; frees only what no one owns.
+        unsafe { libc::malloc_trim(0) == 1 }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    false
+}
+
 /// Name of the scan loop in use. Throws if `LOGVEIL_SIMD` names none of this machine.
 #[napi(catch_unwind)]
 pub fn simd() -> Result<&'static str> {
