@@ -76,7 +76,7 @@ const repeat = (bytes, size) => Buffer.concat(Array.from({ length: Math.ceil(siz
 const JWT_START = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoi";
 
 /** So many bytes of logs: real ones where there are fixtures. */
-export function logs(size) {
+export function logText(size) {
   const real = fixtureLogs();
   return real === undefined ? synthetic(size).subarray(0, size) : repeat(real, size);
 }

@@ -8,7 +8,7 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { logs as logsOf, secrets } from "./corpora.mjs";
+import { logText, secrets } from "./corpora.mjs";
 import { check, finish, median, quantile, record, root, smoke } from "./lib.mjs";
 
 const MB = 1 << 20;
@@ -151,7 +151,7 @@ const proxies = {
 const base = usage(proxies.mask.child.pid).rss;
 record("sidecar: memory when started", base / MB, "MiB");
 
-const logs = logsOf(LARGE);
+const logs = logText(LARGE);
 const [planted] = common;
 check("the corpus holds no secret", !logs.includes(planted.value));
 
@@ -229,11 +229,11 @@ async function latencies(port) {
   return times;
 }
 const lines = { pass: await latencies(proxies.pass.port), mask: await latencies(proxies.mask.port) };
-for (const [name, part, bar] of [
+for (const [name, rank, bar] of [
   ["p50", 0.5, 0.5],
   ["p99", 0.99, 3],
 ])
-  record(`sidecar: added latency of a line, ${name}`, quantile(lines.mask, part) - quantile(lines.pass, part), "ms", ["<=", bar]);
+  record(`sidecar: added latency of a line, ${name}`, quantile(lines.mask, rank) - quantile(lines.pass, rank), "ms", ["<=", bar]);
 
 /** Opens streams that stay open, each with a line sent; answers bytes of memory for each. */
 async function memory(count, body) {

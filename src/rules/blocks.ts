@@ -3,7 +3,7 @@
  * `\n` spelled out. What is masked: begin and end literal, and on each line between them the last word and every long one, if the block's alphabet has all of it. A block without
  * an end is masked until it grows too long or its lines stop looking like a block.
  */
-import type { BlockRule } from "./compile.js";
+import type { BlockRule, MappingRule } from "./compile.js";
 import { isNoise } from "./noise.js";
 import { classes } from "./random.js";
 import type { StreamText } from "./text.js";
@@ -51,6 +51,9 @@ export class OpenBlock {
       if (this.at - this.start > MAX_BLOCK_BYTES || this.stray > MAX_STRAY_LINES) return this.at;
     }
   }
+
+  /** What is undecided may belong to it. */
+  readonly isInside = true;
 
   /** Everything before it has been decided. A line end belongs to the block if the next line has no prefix. */
   get hold(): number {
@@ -114,8 +117,8 @@ export class OpenBlock {
 const isHeader = (line: string): boolean => HEADER.test(line);
 const HEADER = /^[A-Z][A-Za-z0-9-]{1,38}: .{0,60}$/;
 
-/** The begin of a block at `at`; `more` if that depends on bytes to come. */
-export function blockBegin(rule: BlockRule, text: StreamText, at: number): number | "more" | undefined {
+/** The end of what begins a block or mapping at `at`, all on one line; `more` if that depends on bytes to come. */
+export function blockBegin(rule: BlockRule | MappingRule, text: StreamText, at: number): number | "more" | undefined {
   const window = text.latin1(at, at + MAX_BEGIN_BYTES);
   // What could make a match longer must be there before it counts.
   if (window.length < MAX_BEGIN_BYTES && !window.includes("\n") && !text.ended) return "more";

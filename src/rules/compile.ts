@@ -98,7 +98,16 @@ export interface BlockRule extends RuleBase {
   readonly end: string;
 }
 
-export type Rule = LineRule | RunRule | AssignRule | BlockRule;
+export interface MappingRule extends RuleBase {
+  readonly kind: "mapping";
+  readonly begin: () => Pattern;
+  readonly keys: readonly string[];
+  readonly minLen: number;
+  /** Bytes of values in base64; absent: any value. */
+  readonly values: ByteSet | undefined;
+}
+
+export type Rule = LineRule | RunRule | AssignRule | BlockRule | MappingRule;
 
 /** A field of a rule that cannot be: what was expected, and what to do. */
 export class RuleFault extends Error {
@@ -169,6 +178,22 @@ export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
         end: source.end,
       };
     }
+    case "mapping": {
+      if (source.begin === undefined || source.words === undefined) throw new RuleFault("begin", "a mapping rule needs begin and words");
+      checkSyntax(source.begin, "begin");
+      return {
+        ...base,
+        kind: "mapping",
+        anchors: anchorsOf(source, 0),
+        alphabet: EMPTY,
+        follow: NO_FOLLOW,
+        ahead: 0,
+        begin: lazyPattern(`^(?:${source.begin})`),
+        keys: source.words,
+        minLen: source.minLen ?? 4,
+        values: set,
+      };
+    }
     default:
       return compileLine(source, set, facts);
   }
@@ -180,10 +205,10 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
   maxLen: ["line", "assign"],
   right: ["line"],
   skipNoise: ["line"],
-  words: ["assign"],
-  begin: ["block"],
+  words: ["assign", "mapping"],
+  begin: ["block", "mapping"],
   end: ["block"],
-  anchors: ["line", "run", "block"],
+  anchors: ["line", "run", "block", "mapping"],
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */

@@ -7,10 +7,11 @@ import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redact
 import type { RuleNote } from "../core/spans.js";
 import { blockBegin, OpenBlock } from "./blocks.js";
 import { type ByteSet, EMPTY } from "./bytes.js";
-import { type Confidence, type Rule, STOPS } from "./compile.js";
+import { type BlockRule, type Confidence, type MappingRule, type Rule, STOPS } from "./compile.js";
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { evaluate, type Match } from "./evaluate.js";
 import { isOrdinary } from "./noise.js";
+import { OpenMapping } from "./mapping.js";
 import { rank, type RulePack } from "./pack.js";
 import { StreamText } from "./text.js";
 
@@ -53,7 +54,7 @@ export class Detector {
   private runs: Run[] = [];
   /** By alphabet the stretch of the chunk at hand that was walked last. */
   private readonly walked = new Map<ByteSet, { readonly from: number; readonly end: number }>();
-  private blocks: { readonly block: OpenBlock; readonly match: RuleMatch }[] = [];
+  private blocks: { readonly block: OpenBlock | OpenMapping; readonly mask: (start: number, end: number) => void }[] = [];
   /** Everything before it may leave as far as the rules are concerned. */
   hold = 0;
   private readonly anchors: AnchorStream;
@@ -110,7 +111,7 @@ export class Detector {
     this.decoding?.idle();
     this.text.ended = false;
     this.pending = pending;
-    for (const { block, match } of blocks) if (block.hold < this.text.total) this.host.mask(block.hold, this.text.total, match);
+    for (const { block, mask } of blocks) if (block.isInside && block.hold < this.text.total) mask(block.hold, this.text.total);
     this.hold = this.text.total;
   }
 
@@ -128,7 +129,7 @@ export class Detector {
   private judge(candidate: Candidate): void {
     const { text } = this;
     const rule = this.pack.rules[candidate.rule]!;
-    if (rule.kind === "block") {
+    if (rule.kind === "block" || rule.kind === "mapping") {
       this.begin(candidate, rule);
       return;
     }
@@ -174,20 +175,34 @@ export class Detector {
     }
   }
 
-  private begin(candidate: Candidate, rule: Rule & { kind: "block" }): void {
+  private begin(candidate: Candidate, rule: Rule & { kind: "block" | "mapping" }): void {
     const begin = blockBegin(rule, this.text, candidate.at);
     if (begin === "more") this.pending.push(candidate);
-    if (typeof begin !== "number" || this.blocks.some(({ block }) => block.start === candidate.at)) return;
-    const match: RuleMatch = { rule: candidate.rule, start: candidate.at, end: begin, confidence: rule.confidence, variant: "plain" };
+    if (typeof begin !== "number" || this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule)) return;
+    const [block, mask] = rule.kind === "block" ? this.openBlock(candidate, rule, begin) : this.openMapping(candidate, rule);
+    if (block.go(this.text, mask) === undefined) this.blocks.push({ block, mask });
+  }
+
+  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, begin: number): [OpenBlock, (start: number, end: number) => void] {
+    const match: RuleMatch = { rule: number, start: at, end: begin, confidence: rule.confidence, variant: "plain" };
     this.host.found(match, "");
-    this.host.mask(candidate.at, begin, match);
-    const block = new OpenBlock(rule, candidate.at, begin);
-    if (block.go(this.text, (start, end) => this.host.mask(start, end, match)) === undefined) this.blocks.push({ block, match });
+    this.host.mask(at, begin, match);
+    return [new OpenBlock(rule, at, begin), (start, end) => this.host.mask(start, end, match)];
+  }
+
+  /** Every value is a match of its own. */
+  private openMapping({ rule: number, at }: Candidate, rule: MappingRule): [OpenMapping, (start: number, end: number) => void] {
+    const mask = (start: number, end: number): void => {
+      const match: RuleMatch = { rule: number, start, end, confidence: rule.confidence, variant: "plain" };
+      this.host.found(match, this.text.latin1(start, end));
+      this.host.mask(start, end, match);
+    };
+    return [new OpenMapping(rule, at, this.text), mask];
   }
 
   private goOnWithBlocks(): void {
     if (this.blocks.length === 0) return;
-    this.blocks = this.blocks.filter(({ block, match }) => block.go(this.text, (start, end) => this.host.mask(start, end, match)) === undefined);
+    this.blocks = this.blocks.filter(({ block, mask }) => block.go(this.text, mask) === undefined);
   }
 
   /** The offset at which a detector that knows nothing of what was before would find the same: no candidate, mask or block reaches over it. */

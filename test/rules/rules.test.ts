@@ -214,6 +214,25 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     }
   });
 
+  test.each([1, 7, 1e6])("values of a manifest are masked behind the prefix of its lines, its end is seen, chunks of %d", (size) => {
+    const lines = [
+      "0.456 kind: Secret",
+      "1.457 stringData:",
+      "1.457   user: ⟦some one⟧",
+      "1.458   note: |",
+      "1.458     ⟦first line⟧",
+      "1.459   next: ⟦x1y2⟧",
+      "1.459 type: Opaque",
+      "1.460   user: some one",
+      "done in 3 s",
+      "data:",
+      "  user: some one",
+    ];
+    const text = lines.map((each) => `#12 ${each}\n`).join("");
+    const { output } = run(text.replace(/[⟦⟧]/g, ""), size);
+    expect(output).toBe(text.replace(/⟦[^⟧]*⟧/g, "[REDACTED:kubernetes-secret-value]"));
+  });
+
   test("what looks like an assignment and is none stays readable", () => {
     const lines = [
       "(agent_get_passphrase): Ditto.",

@@ -1,0 +1,125 @@
+/**
+ * Mappings: the values of a YAML mapping under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret. Keys stay readable. Lines may have
+ * the prefix of the anchor's line, with other digits.
+ */
+import type { MappingRule } from "./compile.js";
+import { classes } from "./random.js";
+import type { StreamText } from "./text.js";
+
+/** Longest document, in bytes; longest line that is read; most lines outside of the mapping. */
+const MAX_DOCUMENT_BYTES = 1 << 20;
+const MAX_LINE_BYTES = 4096;
+const MAX_OUTER_LINES = 100;
+const LF = 0x0a;
+
+const KEY = /^(["']?)([\w.-]{1,253})\1:(?:[ \t]+(.*))?$/;
+
+/** What stands for a value, or for a masked one. */
+const REFERENCE = /^(?:[$<*&]|\{\{|\[REDACTED:)/;
+/** Bytes of base64 are a multiple of it. */
+const BASE64_GROUP = 4;
+
+/** A document that has begun and has not ended. */
+export class OpenMapping {
+  /** Start of the line at hand. */
+  private at: number;
+  /** What stands before the anchor, and may stand before the other lines: digits are 0, a list's marker is blank. */
+  private prefix: string;
+  /** Column of the mapping's own key, while the lines are its values. */
+  private inside = -1;
+  /** Column of a key whose value is the text of the lines that follow. */
+  private scalar = -1;
+  private outer = 0;
+
+  constructor(
+    readonly rule: MappingRule,
+    readonly start: number,
+    text: StreamText,
+  ) {
+    this.at = start;
+    let line = start;
+    while (line > text.start && line > start - MAX_LINE_BYTES && text.at(line - 1) !== LF) line--;
+    this.prefix = shape(text.latin1(line, start));
+  }
+
+  /** Masks the values of lines that are complete, by calls of `mask`. Answers the offset behind the document when it has ended, else undefined. */
+  go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
+    for (;;) {
+      const newline = text.indexOf(LF, this.at);
+      const limit = this.at + MAX_LINE_BYTES;
+      if (newline < 0 && text.total < limit && !text.ended) return undefined;
+      const end = newline < 0 || newline > limit ? Math.min(limit, text.total) : newline;
+      if (end === this.at && newline < 0) return undefined;
+      if (!this.line(text.latin1(this.at, end), mask) || this.at - this.start > MAX_DOCUMENT_BYTES || this.outer > MAX_OUTER_LINES) return this.at;
+      this.at = newline >= 0 && newline <= limit ? newline + 1 : end;
+    }
+  }
+
+  /** Everything before it has been decided. */
+  get hold(): number {
+    return this.at;
+  }
+
+  /** What is undecided may be a value. */
+  get isInside(): boolean {
+    return this.inside >= 0;
+  }
+
+  /** Reads a line; false if it is none of the document. */
+  private line(whole: string, mask: (start: number, end: number) => void): boolean {
+    const prefix = this.prefixOf(whole);
+    if (prefix === undefined) return false;
+    const line = whole.slice(prefix).trimEnd();
+    const column = line.length - line.trimStart().length;
+    if (line === "" || line[column] === "#") return true;
+    if (this.scalar >= 0 && column > this.scalar) {
+      mask(this.at + prefix + column, this.at + prefix + line.length);
+      return true;
+    }
+    this.scalar = -1;
+    const key = KEY.exec(line.slice(column));
+    if (this.inside >= 0 && column > this.inside) {
+      if (key !== null) this.value(key[3] ?? "", this.at + prefix + line.length, column, mask);
+      return true;
+    }
+    const name = key?.[2];
+    this.inside = name !== undefined && key![3] === undefined && this.rule.keys.includes(name) ? column : -1;
+    this.outer++;
+    return column > 0 || name !== undefined;
+  }
+
+  /** Bytes before the document's column; undefined for a line that stands before it. */
+  private prefixOf(line: string): number | undefined {
+    // The first line begins with the anchor.
+    if (this.at === this.start || line.trim() === "") return 0;
+    const { length } = this.prefix;
+    if (shape(line.slice(0, length)) === this.prefix) return length;
+    if (this.prefix.trim() === "") return undefined;
+    this.prefix = "";
+    return 0;
+  }
+
+  /** Masks a value that ends before `end`, unless it is a reference, or should be base64 and is not. */
+  private value(written: string, end: number, column: number, mask: (start: number, end: number) => void): void {
+    if (/^[|>][+-]?\d?$/.test(written)) {
+      this.scalar = column;
+      return;
+    }
+    const [quote] = written;
+    const quoted = (quote === '"' || quote === "'") && written.length > 1 && written.endsWith(quote);
+    const value = quoted ? written.slice(1, -1) : written;
+    if (value.length < this.rule.minLen || REFERENCE.test(value) || !this.fits(value)) return;
+    mask(end - written.length + (quoted ? 1 : 0), end - (quoted ? 1 : 0));
+  }
+
+  private fits(value: string): boolean {
+    const { values, source } = this.rule;
+    if (source.classes !== undefined && classes(value) < source.classes) return false;
+    if (values === undefined) return true;
+    if (value.length % BASE64_GROUP !== 0) return false;
+    for (let i = 0; i < value.length; i++) if (values[value.charCodeAt(i) & 0xff] === 0) return false;
+    return true;
+  }
+}
+
+const shape = (prefix: string): string => prefix.replace(/\d/g, "0").replace(/-(?= )/g, " ");
