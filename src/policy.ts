@@ -22,6 +22,8 @@ export interface Policy {
   readonly rules: PolicyRules | undefined;
   /** Live streams that were opened with it. */
   streams: number;
+  /** Once asked for. */
+  digest?: string;
 }
 
 /** The rules that options ask for. Throws `LV_RULES`, `LV_RE2_MISSING`. */
@@ -106,15 +108,12 @@ export class Policies {
 }
 
 /** What of a rule has no say in what it finds. */
-const TALK = new Set(["examples", "negatives", "description", "references", "provenance"]);
+const TALK = { examples: undefined, negatives: undefined, description: undefined, references: undefined, provenance: undefined };
 
-/** BLAKE3 in hex over rules, what is done with their findings, and masks; nothing of secrets. Equal for equal ones, in whatever order a file names their fields. */
-export function policyDigest({ rules }: Policy, { style, text }: MaskOptions): string {
-  const each = (rules?.pack.rules ?? []).map(({ source }, index) => [
-    rules!.pack.policies[index],
-    ...Object.entries(source)
-      .filter(([field]) => !TALK.has(field))
-      .toSorted(([a], [b]) => (a < b ? -1 : 1)),
-  ]);
-  return fastBlake3().hashHex(Buffer.from(JSON.stringify([each, rules?.learn ?? null, style, text ?? null])));
+/** BLAKE3 in hex over rules, what is done with their findings, and masks; nothing of secrets. The schema of rules puts their fields in order. */
+export function policyDigest(policy: Policy, { style, text }: MaskOptions): string {
+  if (policy.digest !== undefined) return policy.digest;
+  const { pack, learn } = policy.rules ?? {};
+  const each = (pack?.rules ?? []).map(({ source }, index) => [pack!.policies[index], { ...source, ...TALK }]);
+  return (policy.digest = fastBlake3().hashHex(Buffer.from(JSON.stringify([each, learn ?? null, style, text ?? null]))));
 }

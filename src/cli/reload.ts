@@ -81,8 +81,9 @@ export class Reloader implements Reloading {
     if (sidecar === undefined) throw new LogveilError("LV_USAGE", "the sidecar is being started: try again later");
     try {
       const next = this.options.load();
+      const { policy } = sidecar;
       await sidecar.apply(next.live);
-      const { live: changed } = changesOf(this.loaded.config, next.config);
+      const changed = this.changes(next, policy, sidecar.policy);
       const { needRestart: needsRestart } = changesOf(this.begun, next.config);
       this.loaded = next;
       this.known = digest(next.live.engine.secrets ?? []);
@@ -91,16 +92,26 @@ export class Reloader implements Reloading {
       this.options.changed(next.config);
       this.schedule();
       for (const warning of next.warnings) sidecar.log("warn", warning);
-      const { rules, policy } = sidecar;
       sidecar.log("info", `reloaded: ${changed.length === 0 ? "the same configuration" : changed.join(", ")}`);
       if (needsRestart.length > 0) sidecar.log("warn", `needs a restart: ${needsRestart.join(", ")}`);
-      return { secrets: next.live.engine.secrets?.length ?? 0, rules, policy, changed, needsRestart, warnings: next.warnings };
+      return { secrets: next.live.engine.secrets?.length ?? 0, rules: sidecar.rules, policy: sidecar.policy, changed, needsRestart, warnings: next.warnings };
     } catch (error) {
       const message = describe(error);
       this.last = { ...this.last, ok: false, error: message };
       sidecar.log("error", `nothing was reloaded, what was in force stays: ${message}`);
       throw error;
     }
+  }
+
+  /** Fields with another value, or whose files say something else. */
+  private changes(next: Loaded, policyBefore: string, policy: string): string[] {
+    const { live } = changesOf(this.loaded.config, next.config);
+    const isNew = (group: string): boolean => !live.some((path) => path.startsWith(group));
+    return [
+      ...live,
+      ...(isNew("secrets.") && digest(next.live.engine.secrets ?? []) !== this.known ? ["secrets.files"] : []),
+      ...(isNew("rules.") && policy !== policyBefore ? ["rules.files"] : []),
+    ];
   }
 
   private async readSecrets(): Promise<void> {
@@ -117,6 +128,7 @@ export class Reloader implements Reloading {
         this.known = known;
         this.sidecar!.log("info", `secrets were read again: ${secrets.length}`);
       }
+      if (this.failure !== undefined) this.sidecar!.log("info", "secrets can be read again");
       this.failure = undefined;
     } catch (error) {
       const message = describe(error);

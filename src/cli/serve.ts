@@ -109,7 +109,7 @@ function secretsOf({ secrets, onFinding }: Config): SecretInput[] {
           { name: "onFinding.webhook.url", value: hook.url },
           { name: "onFinding.webhook.secretFile", value: hook.key },
         ];
-  const found = [...fromEnvironment(names, process.env), ...fromLists([...secrets.files]), ...own];
+  const found = [...fromEnvironment(names, process.env), ...fromLists(secrets.files, "secrets.files"), ...own];
   return [...new Map(found.map((secret) => [secret.name, secret])).values()];
 }
 
@@ -118,7 +118,7 @@ const LEAST_KEY_BYTES = 16;
 
 function webhookOf({ url, secretFile: file }: Config["onFinding"]["webhook"]): WebhookOptions | undefined {
   if (url === undefined || file === undefined) return undefined;
-  const [secret] = fromFiles([`key=${file}`]);
+  const [secret] = fromFiles([`key=${file}`], "onFinding.webhook.secretFile");
   const key = secret!.value.toString();
   if (Buffer.byteLength(key) >= LEAST_KEY_BYTES) return { url, key };
   throw new LogveilError("LV_CONFIG", `onFinding.webhook.secretFile: ${file}: expected a key of ${LEAST_KEY_BYTES} bytes or more`);

@@ -3,7 +3,7 @@ import type { Finding } from "../types.js";
 import { type Action, actionsFor, type ActionTable, sureness, Warnings } from "./actions.js";
 import type { Gate } from "./gate.js";
 import { Refusal } from "./jobs.js";
-import type { Webhook } from "./webhook.js";
+import { Webhook, type WebhookOptions, type WebhookStats } from "./webhook.js";
 
 /** What is told of what happens. Called in order; `settled` resolves when all of it is on record, and rejects when it cannot be: nothing is acknowledged then. */
 export interface Evidence {
@@ -29,8 +29,11 @@ export const NO_JOB = "-";
 export interface FindingOptions {
   readonly actions: ActionTable;
   /** Needed where an action is `webhook`. */
-  readonly webhook?: Webhook;
+  readonly webhook?: WebhookOptions;
 }
+
+/** For what waits to be sent by a webhook that another one takes the place of. */
+const WEBHOOK_GRACE_MS = 60_000;
 
 /** Sums over all streams since the start. */
 export class Figures {
@@ -52,6 +55,7 @@ export class Accounts {
   readonly figures = new Figures();
   private readonly failed = new Map<string, string>();
   private readonly warnings: Warnings;
+  private webhook: Webhook | undefined;
   private policy = "";
   private requests = 0;
 
@@ -59,9 +63,35 @@ export class Accounts {
     readonly evidence: Evidence,
     private readonly gate: Gate,
     private readonly tell: (message: string) => void,
-    public onFinding: FindingOptions,
+    private onFinding: FindingOptions,
   ) {
     this.warnings = new Warnings(tell);
+    this.webhook = this.webhookFor(onFinding);
+  }
+
+  /** From now on other things are done about findings. */
+  apply(onFinding: FindingOptions): void {
+    const { webhook } = onFinding;
+    if (webhook === undefined || this.webhook?.isFor(webhook) !== true) {
+      // What waits there is still sent there.
+      void this.webhook?.close(WEBHOOK_GRACE_MS);
+      this.webhook = this.webhookFor(onFinding);
+    }
+    this.onFinding = onFinding;
+  }
+
+  get webhookStats(): WebhookStats {
+    return this.webhook?.stats ?? { queued: 0, delivered: 0, dropped: 0 };
+  }
+
+  /** Tells the rest, for at most so long. */
+  async close(graceMs: number): Promise<void> {
+    this.warnings.sweep(0);
+    await this.webhook?.close(graceMs);
+  }
+
+  private webhookFor({ webhook }: FindingOptions): Webhook | undefined {
+    return webhook && new Webhook(webhook, this.tell);
   }
 
   /** Streams that are opened from now on are masked by the policy of a digest. */
@@ -106,10 +136,9 @@ export class Accounts {
   /** For {@link Account} only: does what is to be done about a finding. */
   found(account: Account, finding: Finding): readonly Action[] {
     this.figures.count("findings", finding.kind, sureness(finding));
-    const { actions, webhook } = this.onFinding;
-    const wanted = actionsFor(actions, finding);
+    const wanted = actionsFor(this.onFinding.actions, finding);
     if (wanted.includes("warn")) this.warnings.found(account.job, finding);
-    if (wanted.includes("webhook")) webhook?.send(account.job, finding, account.policy);
+    if (wanted.includes("webhook")) this.webhook?.send(account.job, finding, account.policy);
     return wanted;
   }
 

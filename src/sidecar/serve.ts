@@ -5,8 +5,7 @@ import { createEngine, type EngineOptions } from "../engine.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import type { SecretReport } from "../types.js";
-import { Accounts, type Evidence, NO_JOB } from "./accounts.js";
-import type { ActionTable } from "./actions.js";
+import { Accounts, type Evidence, type FindingOptions, NO_JOB } from "./accounts.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
 import { apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
@@ -15,11 +14,11 @@ import { Gate } from "./gate.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type JobLimits, Jobs, Refusal } from "./jobs.js";
 import { exposition, type Gauges } from "./metrics.js";
+import { gaugesOf, statusOf } from "./status.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
 import { FairShare } from "./share.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { Tokens } from "./tokens.js";
-import { Webhook, type WebhookOptions } from "./webhook.js";
 
 export interface TcpAddress {
   readonly host: string;
@@ -30,7 +29,7 @@ export interface TcpAddress {
 export interface LiveOptions {
   readonly engine: Pick<EngineOptions, "secrets" | "rules">;
   readonly jobs: JobLimits;
-  readonly onFinding: { readonly actions: ActionTable; readonly webhook?: WebhookOptions };
+  readonly onFinding: FindingOptions;
   /** Age from which on secrets are too old, in milliseconds. */
   readonly secretsTtlMs?: number;
 }
@@ -80,8 +79,6 @@ export interface Sidecar {
 const CANARY_INTERVAL_MS = 60_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
 const SWEEP_INTERVAL_MS = 60_000;
-/** For what waits to be sent by a webhook that another one takes the place of. */
-const WEBHOOK_GRACE_MS = 60_000;
 /** Streams that are opened at a time, and those of one job among them; most that wait. */
 const OPENING = { slots: 32, slotsPerJob: 8, maxWaiting: 20_000 };
 
@@ -96,11 +93,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   };
   const { evidence } = options;
   const gate = new Gate(engine);
-  const webhookFor = ({ onFinding: { webhook } }: LiveOptions): Webhook | undefined => webhook && new Webhook(webhook, (message) => log("warn", message));
   let live: LiveOptions = options;
-  let webhook = webhookFor(live);
-  const onFinding = (): Accounts["onFinding"] => ({ actions: live.onFinding.actions, ...(webhook && { webhook }) });
-  const accounts = new Accounts(evidence, gate, (message) => log("warn", message), onFinding());
+  const accounts = new Accounts(evidence, gate, (message) => log("warn", message), live.onFinding);
   tellSecrets(engine.reports, log);
   accounts.usePolicy(engine.policy);
   gate.loaded(live.secretsTtlMs);
@@ -137,7 +131,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
     accounts.check(typeof job === "string" ? job : undefined);
     const gone = new AbortController();
-    response.once("close", () => gone.abort());
+    response.once("close", () => gone.abort(new Refusal(503, "the client is gone")));
     const leave = await forwarding!.enter(typeof job === "string" ? job : NO_JOB, gone.signal);
     try {
       await upstream!.forward(request, response);
@@ -157,22 +151,11 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const reloaded = (): Reloading["last"] => options.reloading?.last ?? { at: started, ok: true, needsRestart: [] };
   const ready = (): boolean => state.started && !state.draining && gate.distrust === undefined && gate.ignorance() === undefined;
   const gauges = (): Gauges => {
-    const { rules, secrets, needles, memoryBytes: matcherBytes } = engine.stats();
-    const { at: reloadedAt, ok: reloadOk } = reloaded();
     const audit = options.audit?.();
-    return {
-      ...{ version, engine: engine.engine, ready: ready(), ...jobs.counts, failedJobs: accounts.failedJobs, rules, secrets, needles, matcherBytes },
-      ...{ secretsAgeMs: gate.ageMs, reloadedAt, reloadOk, waiting: opening.waiting + (forwarding?.waiting ?? 0) },
-      refused: opening.refused + (forwarding?.refused ?? 0),
-      webhook: webhook?.stats ?? { queued: 0, delivered: 0, dropped: 0 },
-      ...(audit && { audit }),
-    };
+    const shares = forwarding === undefined ? [opening] : [opening, forwarding];
+    return { version, ready: ready(), ...gaugesOf(engine, jobs, accounts, gate, shares, reloaded()), ...(audit && { audit }) };
   };
-  const status = (): object => {
-    const { reloadedAt: _, reloadOk: __, ...now } = gauges();
-    const { inputBytes, outputBytes, findings } = accounts.figures;
-    return { ...now, policy: engine.policy, inputBytes, outputBytes, findings: Object.fromEntries(findings), reload: reloaded() };
-  };
+  const status = (): object => statusOf(gauges(), accounts.figures, engine.policy, reloaded());
   const control = serveRoutes(controlRoutes(jobs, tokens, status, options.reloading), options.server, failed);
   const admin = serveRoutes(
     adminRoutes(version, checks, () => state.started, exposition(accounts.figures, gauges)),
@@ -218,14 +201,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     log,
     async apply(next) {
       tellSecrets(await engine.replace(next.engine), log);
-      const wanted = next.onFinding.webhook;
-      if (wanted === undefined || webhook?.isFor(wanted) !== true) {
-        // What waits there is still sent there.
-        void webhook?.close(WEBHOOK_GRACE_MS);
-        webhook = webhookFor(next);
-      }
       live = next;
-      accounts.onFinding = onFinding();
+      accounts.apply(next.onFinding);
       jobs.limits = next.jobs;
       accounts.usePolicy(engine.policy);
       gate.loaded(next.secretsTtlMs);
@@ -238,7 +215,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       const whole = (await Promise.all([data, control].map((server) => stop(server, graceMs)))).every(Boolean);
       await jobs.close();
       await upstream?.close();
-      await webhook?.close(Math.max(0, until - performance.now()));
+      await accounts.close(Math.max(0, until - performance.now()));
       await stop(admin, 0);
       if (!whole) log("warn", `requests that took longer than ${graceMs} ms were cut off; what they had not been told is kept is to be sent again`);
       state.closed = true;
