@@ -35,6 +35,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
       own.setLevel(next.log.level);
     },
   });
+  process.on("SIGHUP", () => void reloader.run().catch(() => undefined));
   // Told once there is an engine, through which all that is told goes.
   const early: string[] = [];
   let failed = (message: string): void => void early.push(message);
@@ -61,7 +62,6 @@ export async function serve(version: string, options: Readonly<Record<string, un
   sidecar.log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   sidecar.log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${loaded.live.engine.secrets!.length}`);
-  process.on("SIGHUP", () => void reloader.run().catch(() => undefined));
   const signal = await new Promise<string>((resolve) => {
     for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));
   });

@@ -141,11 +141,7 @@ export const schema = z.strictObject({
     maxConnections: field(count(1, 1_000_000), "Most connections at a time; further ones get 503", 12_000),
     maxStreamsPerJob: field(count(1, 1_000_000), "Most streams of one job that are open at a time", 256),
     maxStreams: field(count(1, 1_000_000), "Most streams of all jobs that are open at a time; further ones get 503", 12_000),
-    queueTimeout: field(
-      time({ max: "1h" }),
-      "Longest wait of a new stream, or of a request that is forwarded, for its turn among the jobs; then it gets 503",
-      "10s",
-    ),
+    queueTimeout: field(time(), "Longest wait of a new stream, or of a request that is forwarded, for its turn among the jobs; then it gets 503", "10s"),
     maxDecodedBytes: field(size({ min: "1MiB" }), "Most bytes of one request after decoding", "1GiB"),
     maxRatio: field(count(1, 1_000_000), "Most bytes that one byte of a compressed body may become, beyond the first MiB", 1024),
     maxCodings: field(count(0, 16), "Most content codings of one body", 3),

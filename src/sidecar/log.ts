@@ -13,7 +13,7 @@ export interface LogOptions {
 
 export interface Log {
   readonly tell: (level: "info" | "warn" | "error", message: string) => void;
-  setLevel(level: string): void;
+  readonly setLevel: (level: string) => void;
 }
 
 /** `{"level":"info","time":"…","msg":"…"}`, or `… info …`. */

@@ -119,7 +119,12 @@ describe("fail-job", () => {
       onFinding,
       upstream: {
         url: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
-        ...{ connectTimeoutMs: 1000, headersTimeoutMs: 2000, bodyTimeoutMs: 2000, maxConnections: 2, routes: [], decode: {} },
+        connectTimeoutMs: 1000,
+        headersTimeoutMs: 2000,
+        bodyTimeoutMs: 2000,
+        maxConnections: 2,
+        routes: [],
+        decode: {},
       },
     });
     const post = (body: string, job?: string): Promise<number> =>
