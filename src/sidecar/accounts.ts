@@ -147,9 +147,10 @@ export class Accounts {
     if (this.failed.has(job)) return;
     this.figures.failedJobs++;
     this.evidence.event("failed", job, { stream });
-    this.tell(`job ${job} has failed: ${why}, stream ${stream}; nothing more of it is taken until it is ended`);
     // Without a job there is nothing that could be ended: the request alone fails.
-    if (job !== NO_JOB) this.failed.set(job, why);
+    if (job === NO_JOB) return;
+    this.failed.set(job, why);
+    this.tell(`job ${job} has failed: ${why}, stream ${stream}; nothing more of it is taken until it is ended`);
   }
 }
 
@@ -192,7 +193,7 @@ export class Account {
 
   found(finding: Finding): void {
     this.record.finding(finding);
-    if (!this.accounts.found(this, finding).includes("fail-job")) return;
+    if (!this.accounts.found(this, finding).includes("fail-job") || this.failed !== undefined) return;
     this.failed = finding.rule === undefined ? `secret ${finding.secret}` : `a match of rule ${finding.rule}`;
     this.accounts.fail(this.job, this.stream, this.failed);
   }

@@ -39,18 +39,20 @@ export class Warnings {
       return;
     }
     this.told.delete(what);
-    if (this.told.size >= MAX_KEPT) this.sweep(0);
+    const oldest = this.told.size < MAX_KEPT ? undefined : this.told.entries().next().value;
+    if (oldest !== undefined) this.forget(...oldest);
     this.told.set(what, { at: this.now(), more: 0 });
     this.tell(`found: ${what}, stream ${stream}, line ${line}, offset ${offset}: ${kind}${more(before)}`);
   }
 
   /** Tells what was held back for longer than `quietMs`, and forgets it. */
   sweep(quietMs = QUIET_MS): void {
-    for (const [what, told] of this.told) {
-      if (this.now() - told.at < quietMs) continue;
-      this.told.delete(what);
-      if (told.more > 0) this.tell(`found: ${what}${more(told)}`);
-    }
+    for (const [what, told] of this.told) if (this.now() - told.at >= quietMs) this.forget(what, told);
+  }
+
+  private forget(what: string, told: Told): void {
+    this.told.delete(what);
+    if (told.more > 0) this.tell(`found: ${what}${more(told)}`);
   }
 }
 

@@ -49,6 +49,8 @@ export class JobStream {
     private readonly redactor: RedactorStream,
     private readonly account: Account,
     private readonly holdBackMs: number,
+    /** Called once, when nothing more comes and its files are closed. */
+    private readonly closed: (stream: JobStream) => void,
   ) {
     this.base = stored.position.input;
     this.lines = new LineStarts(stored.position);
@@ -146,6 +148,8 @@ export class JobStream {
     this.account.end();
     await this.account.settled();
     await this.stored.end();
+    await this.stored.close();
+    this.closed(this);
   }
 
   /** Gives the stream up where it is: what is held back was not acknowledged. */
@@ -154,6 +158,7 @@ export class JobStream {
     this.redactor.close();
     await this.working;
     await this.stored.close();
+    this.closed(this);
   }
 
   /** Durable bytes, see {@link StoredStream.read}. */
@@ -167,6 +172,8 @@ const ABANDONED_MS = 24 * 3600 * 1000;
 
 class Job {
   readonly streams = new Map<string, Promise<JobStream>>();
+  /** Those that are open, or being opened. */
+  open = 0;
   exposed: Finding[] = [];
   generation = 0;
   forgetting: NodeJS.Timeout | undefined;
@@ -180,6 +187,8 @@ class Job {
 export class Jobs {
   private readonly jobs = new Map<string, Job>();
   private readonly open = new Set<JobStream>();
+  /** Streams that are open, or being opened. */
+  private taken = 0;
 
   constructor(
     private readonly engine: Engine,
@@ -192,12 +201,9 @@ export class Jobs {
 
   /** Jobs and streams that are open, and bytes that the streams hold back. */
   get counts(): { readonly jobs: number; readonly streams: number; readonly heldBytes: number } {
-    let [streams, heldBytes] = [0, 0];
-    for (const stream of this.open) {
-      if (!stream.ended) streams++;
-      heldBytes += stream.heldBytes;
-    }
-    return { jobs: this.jobs.size, streams, heldBytes };
+    let heldBytes = 0;
+    for (const stream of this.open) heldBytes += stream.heldBytes;
+    return { jobs: this.jobs.size, streams: this.open.size, heldBytes };
   }
 
   isLive(job: string): boolean {
@@ -209,9 +215,8 @@ export class Jobs {
     const job = this.job(jobName);
     let stream = job.streams.get(name);
     if (stream === undefined) {
-      if (job.streams.size >= this.limits.maxStreams)
-        throw new Refusal(503, `job has ${job.streams.size} streams, the most there may be`, { "retry-after": "10" });
-      if (this.open.size >= this.limits.maxOpen) throw new Refusal(503, `${this.open.size} streams are open, the most there may be`, { "retry-after": "10" });
+      const full = job.open >= this.limits.maxStreams ? `job has ${job.open}` : this.taken >= this.limits.maxOpen ? `there are ${this.taken}` : undefined;
+      if (full !== undefined) throw new Refusal(503, `${full} open streams, the most there may be`, { "retry-after": "10" });
       stream = this.opened(job, name);
       job.streams.set(name, stream);
       stream.catch(() => job.streams.delete(name));
@@ -225,14 +230,27 @@ export class Jobs {
   }
 
   private async opened(job: Job, name: string): Promise<JobStream> {
-    const leave = await this.turns.enter(job.name);
+    job.open++;
+    this.taken++;
+    let leave: (() => void) | undefined;
     try {
+      leave = await this.turns.enter(job.name);
       const stream = await this.openStream(job, name);
       this.open.add(stream);
       return stream;
+    } catch (error) {
+      job.open--;
+      this.taken--;
+      throw error;
     } finally {
-      leave();
+      leave?.();
     }
+  }
+
+  private gone(job: Job, stream: JobStream): void {
+    if (!this.open.delete(stream)) return;
+    job.open--;
+    this.taken--;
   }
 
   private async openStream(job: Job, name: string): Promise<JobStream> {
@@ -255,7 +273,7 @@ export class Jobs {
       },
     });
     if (output === 0) this.accounts.evidence.event("job", job.name, { stream: name });
-    return (opened = new JobStream(stored, redactor, account, this.engine.limits.holdBackMs));
+    return (opened = new JobStream(stored, redactor, account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
   }
 
   private job(name: string): Job {
@@ -316,7 +334,6 @@ export class Jobs {
       // Of a job that no one ended.
       await stream.end().catch(() => undefined);
       await stream.close();
-      this.open.delete(stream);
     }
     job.scope.close();
     this.accounts.forgive(job.name);

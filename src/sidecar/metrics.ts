@@ -58,7 +58,7 @@ const GAUGES: readonly Row[] = [
 /** Tables of counts by labels, whose values are joined by a space. */
 const LABELLED: readonly (readonly [name: string, help: string, labels: readonly string[], table: "findings" | "requests"])[] = [
   ["findings_total", "Spans that were masked, counted or exposed, by how sure the rule is", ["kind", "confidence"], "findings"],
-  ["http_requests_total", "Requests that were answered, by class of the answer", ["listener", "code"], "requests"],
+  ["http_requests_total", "Requests, by class of the answer; none: cut off before it", ["listener", "code"], "requests"],
 ];
 
 /** Prints the figures in the text format of Prometheus; answers its media type too. */

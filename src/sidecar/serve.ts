@@ -167,7 +167,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     ["control", control],
   ] as const) {
     server.on("request", (_: IncomingMessage, response: ServerResponse) =>
-      response.once("close", () => accounts.figures.count("requests", name, `${Math.floor(response.statusCode / 100)}xx`)),
+      response.once("close", () => accounts.figures.count("requests", name, response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "none")),
     );
   }
 
