@@ -56,12 +56,14 @@ export class Accounts {
   private readonly failed = new Map<string, string>();
   private readonly warnings: Warnings;
   private webhook: Webhook | undefined;
-  private policy = "";
+  private toldPolicy = "";
   private requests = 0;
 
   constructor(
     readonly evidence: Evidence,
     private readonly gate: Gate,
+    /** Digest of what streams that are opened now are masked by. */
+    private readonly policy: () => string,
     private readonly tell: (message: string) => void,
     private onFinding: FindingOptions,
   ) {
@@ -94,11 +96,11 @@ export class Accounts {
     return webhook && new Webhook(webhook, this.tell);
   }
 
-  /** Streams that are opened from now on are masked by the policy of a digest. */
-  usePolicy(digest: string): void {
-    if (digest === this.policy) return;
-    this.policy = digest;
-    this.evidence.policy(digest);
+  /** Puts the policy in force on record, before anything refers to it. */
+  tellPolicy(): string {
+    const digest = this.policy();
+    if (digest !== this.toldPolicy) this.evidence.policy((this.toldPolicy = digest));
+    return digest;
   }
 
   /** Jobs of which nothing more is taken. */
@@ -106,9 +108,10 @@ export class Accounts {
     return this.failed.size;
   }
 
-  /** Of a stream that goes on at an offset of its input. */
+  /** Of a stream that is opened now and goes on at an offset of its input. */
   open(job: string, stream: string, offset = 0): Account {
-    return new Account(this, job, stream, this.policy, this.evidence.record(job, stream, offset, this.policy));
+    const policy = this.tellPolicy();
+    return new Account(this, job, stream, policy, this.evidence.record(job, stream, offset, policy));
   }
 
   /** Of a forwarded body, under a name of its own. */

@@ -256,13 +256,9 @@ export class Jobs {
   private async openStream(job: Job, name: string): Promise<JobStream> {
     const stored = await this.store.stream(job.name, name);
     const { input, output } = stored.position;
-    const account = this.accounts.open(job.name, name, input);
     let lines = 0;
-    for await (const chunk of stored.read(0, false)) {
-      account.restore(chunk);
-      for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1)) lines++;
-    }
     let opened: JobStream | undefined;
+    const account = this.accounts.open(job.name, name, input);
     const redactor = job.scope.stream({
       name,
       onFinding: (finding) => {
@@ -272,6 +268,16 @@ export class Jobs {
         account.found(placed);
       },
     });
+    try {
+      for await (const chunk of stored.read(0, false)) {
+        account.restore(chunk);
+        for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1)) lines++;
+      }
+    } catch (error) {
+      redactor.close();
+      await stored.close();
+      throw error;
+    }
     if (output === 0) this.accounts.evidence.event("job", job.name, { stream: name });
     return (opened = new JobStream(stored, redactor, account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
   }

@@ -94,9 +94,15 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const { evidence } = options;
   const gate = new Gate(engine);
   let live: LiveOptions = options;
-  const accounts = new Accounts(evidence, gate, (message) => log("warn", message), live.onFinding);
+  const accounts = new Accounts(
+    evidence,
+    gate,
+    () => engine.policy,
+    (message) => log("warn", message),
+    live.onFinding,
+  );
   tellSecrets(engine.reports, log);
-  accounts.usePolicy(engine.policy);
+  accounts.tellPolicy();
   gate.loaded(live.secretsTtlMs);
   gate.leaked = await runCanary(engine);
   const opening = new FairShare({ ...OPENING, waitMs: options.turnMs });
@@ -204,7 +210,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       live = next;
       accounts.apply(next.onFinding);
       jobs.limits = next.jobs;
-      accounts.usePolicy(engine.policy);
+      accounts.tellPolicy();
       gate.loaded(next.secretsTtlMs);
     },
     refreshed: () => gate.loaded(live.secretsTtlMs),
