@@ -29,7 +29,7 @@ const MAX_BATCH = 100;
 const GATHER_MS = 200;
 const FIRST_PAUSE_MS = 500;
 const MAX_PAUSE_MS = 60_000;
-/** So many tries of one batch take some ten minutes. */
+/** So many tries of one batch take several minutes. */
 const MAX_TRIES = 16;
 const TIMEOUT_MS = 10_000;
 
