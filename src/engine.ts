@@ -13,7 +13,7 @@ import type { RulesOptions } from "./rules/builtin.js";
 import { detect } from "./rules/detector.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
 import { type Place, placesIn } from "./secrets/known.js";
-import { MaskTable } from "./secrets/masks.js";
+import { MaskTable } from "./core/masks.js";
 import { type Group, type RegistryContext, type SecretMeta, SecretStore, type SharedGroup } from "./secrets/registry.js";
 import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
 import { FindingQueue } from "./stream/findings.js";

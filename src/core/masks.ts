@@ -1,13 +1,25 @@
 /** Masks by scope: which text stands for a secret, proven not to complete another one. Made anew when the sets of a scope change. */
-import { Masks } from "../core/mask.js";
 import type { Warning } from "../types.js";
-import type { Group, RegistryContext } from "./registry.js";
+import { type MaskFamilies, type MaskRisks, Masks } from "./mask.js";
+import type { MatcherFactory, NeedleSet } from "./matcher.js";
+
+/** A set of needles, and where masks may meet them. */
+interface Group {
+  readonly set: NeedleSet;
+  readonly risks: MaskRisks;
+}
+
+export interface MaskContext {
+  readonly factory: MatcherFactory;
+  readonly families: MaskFamilies;
+  readonly limits: { readonly maxGapBytes: number };
+}
 
 export class MaskTable {
   private readonly known = new Map<string, { readonly groups: readonly Group[]; readonly masks: Masks }>();
 
   constructor(
-    private readonly context: RegistryContext,
+    private readonly context: MaskContext,
     private readonly warn: (warning: Warning) => void,
   ) {}
 
