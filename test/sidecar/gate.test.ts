@@ -35,7 +35,7 @@ test("with neither rules nor secrets nothing is taken, but of jobs with secrets 
   expect((await call(sidecar, "POST", LOG.replace("/j/", "/k/"), "text\n")).status).toBe(503);
 });
 
-test("a request that is under way is refused when secrets have become too old, and goes on when they were read", async () => {
+test("requests are refused when secrets have become too old, and taken again when they were read", async () => {
   const { sidecar } = await start({ secretsTtlMs: 1 });
   await vi.waitFor(async () => expect((await call(sidecar, "POST", LOG, "text\n")).status).toBe(503));
   expect((await call(sidecar, "GET", "/v1/jobs")).status).toBe(200);
