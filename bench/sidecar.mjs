@@ -121,17 +121,15 @@ const serveEnv = {
 const serveArgs = (more) => [
   join(root, "dist/cli/main.js"),
   "serve",
-  ...[
-    "--listen",
-    "127.0.0.1:0",
-    "--admin-listen",
-    "127.0.0.1:0",
-    "--secrets-files",
-    join(folder, "secrets.jsonl"),
-    "--upstream-max-connections",
-    "4096",
-    ...more,
-  ],
+  "--listen",
+  "127.0.0.1:0",
+  "--admin-listen",
+  "127.0.0.1:0",
+  "--secrets-files",
+  join(folder, "secrets.jsonl"),
+  "--upstream-max-connections",
+  "4096",
+  ...more,
 ];
 const LISTENING = /listening on http:\/\/[\d.]+:(\d+)/;
 

@@ -3,17 +3,17 @@ import type { Transform } from "node:stream";
 import type { TransformStream } from "node:stream/web";
 import { LogveilError } from "./errors.js";
 import { type Limits, resolveLimits } from "./limits.js";
-import { checkMask, type MaskFamilies, maskFamilies, Masks } from "./core/mask.js";
+import { checkMask, maskFamilies, type Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor } from "./core/redactor.js";
 import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
 import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
-import { packOf, type RulesOptions } from "./rules/builtin.js";
-import type { Searches } from "./rules/decoding.js";
+import { Policies, type Policy, policyDigest } from "./policy.js";
+import type { RulesOptions } from "./rules/builtin.js";
 import { detect } from "./rules/detector.js";
-import { type Place, placesIn } from "./secrets/known.js";
-import { anchorsOf, type RulePack } from "./rules/pack.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
+import { type Place, placesIn } from "./secrets/known.js";
+import { MaskTable } from "./core/masks.js";
 import { type Group, type RegistryContext, type SecretMeta, SecretStore, type SharedGroup } from "./secrets/registry.js";
 import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
 import { FindingQueue } from "./stream/findings.js";
@@ -73,6 +73,8 @@ export interface SharedSecrets {
 }
 
 export interface EngineStats {
+  /** Rules that are in force. */
+  readonly rules: number;
   readonly secrets: number;
   readonly needles: number;
   readonly needleBytes: number;
@@ -84,8 +86,18 @@ export interface Engine extends Masker {
   readonly limits: Limits;
   /** Secrets that are not masked, or only with restrictions. */
   readonly reports: readonly SecretReport[];
+  /** Digest of rules, of what is done with what they find, and of masks: BLAKE3, 64 hex digits. Nothing of secrets is in it. */
+  readonly policy: string;
   stats(): EngineStats;
   scope(name: string): Scope;
+  /** Whether streams of a scope, or of none, are masked by anything: by rules, or by secrets. */
+  masksAnything(scope?: string): boolean;
+  /**
+   * Puts other secrets of all streams and other rules in place of those that there are; those of scopes stay, and the secrets' own `scope` does not count. When it has resolved, streams that are open are masked by the
+   * new secrets too, as by `addSecrets`, and by all they were masked by before; streams opened from then on by the new secrets and rules alone. Rejects where secrets
+   * or rules are wrong, as `createEngine` throws, and nothing has changed.
+   */
+  replace(options: Pick<EngineOptions, "secrets" | "rules">): Promise<readonly SecretReport[]>;
   /**
    * The secrets known now, for {@link EngineOptions.shared} in worker threads: they use the same memory. Open the workers' engines before this one is closed
    * or gets more secrets; those that come later are unknown to the workers until they are given a new share. Throws `LV_USAGE` on the portable engine.
@@ -113,13 +125,12 @@ class EngineCore implements Engine, StreamHost {
   readonly reports: SecretReport[] = [];
   private readonly factory: MatcherFactory;
   private readonly mask: MaskOptions & { style: MaskStyle };
-  private readonly families: MaskFamilies;
   private readonly stores = new Map<string, SecretStore>();
-  private readonly masks = new Map<string, { groups: readonly Group[]; masks: Masks }>();
+  private readonly masks: MaskTable;
   private readonly live = new Set<LiveStream>();
   private readonly queue = new FindingQueue();
   private readonly context: RegistryContext;
-  private readonly rules: { readonly pack: RulePack; readonly searches: Searches; readonly learn: boolean } | undefined;
+  private readonly policies: Policies;
   private readonly warnedLearned = new Set<string>();
   private adding: Promise<unknown> = Promise.resolve();
   private opened = 0;
@@ -133,19 +144,16 @@ class EngineCore implements Engine, StreamHost {
     this.limits = resolveLimits(shared?.limits ?? options.limits);
     this.factory = loadMatcher(options.engine);
     this.mask = checkMask(shared?.mask ?? options.mask);
-    this.families = maskFamilies(this.mask);
+    const families = maskFamilies(this.mask);
     this.context = {
       factory: this.factory,
       limits: this.limits,
       salience: { ...DEFAULT_SALIENCE, ...options.salience },
-      families: this.families,
+      families,
       fingerprint: fingerprinter(options.fingerprintKey ?? randomBytes(32)),
     };
-    if (options.rules !== false) {
-      const pack = packOf(options.rules ?? {});
-      const searches = { anchors: anchorsOf(this.factory, pack), encoded: () => this.factory.encoded() };
-      this.rules = { pack, searches, learn: options.rules?.learn !== false };
-    }
+    this.masks = new MaskTable(this.context, (warning) => this.warn(warning));
+    this.policies = new Policies(this.context, options.rules);
     if ((options.engine ?? "auto") === "auto" && this.engine === "portable" && !process.env["LOGVEIL_ENGINE"] && nativeMissing() && !warnedPortable) {
       warnedPortable = true;
       this.warn({ code: "LV_PORTABLE", message: "no native addon for this platform: masking runs on the portable engine, with the same results but slower" });
@@ -161,9 +169,13 @@ class EngineCore implements Engine, StreamHost {
     return this.factory.engine;
   }
 
+  get policy(): string {
+    return policyDigest(this.policies.current, this.mask);
+  }
+
   stats(): EngineStats {
-    const stats = { secrets: 0, needles: 0, needleBytes: 0, memoryBytes: 0 };
-    for (const store of this.stores.values()) {
+    const stats = { rules: this.policies.current.rules?.pack.rules.length ?? 0, secrets: 0, needles: 0, needleBytes: 0, memoryBytes: 0 };
+    for (const store of [this.policies.current.secrets, ...this.stores.values()]) {
       stats.secrets += store.secrets;
       for (const { set } of store.groups) {
         stats.needles += set.needles;
@@ -184,7 +196,7 @@ class EngineCore implements Engine, StreamHost {
 
   stream(options: StreamOptions = {}): RedactorStream {
     this.checkOpen();
-    const stream = new LiveStream(this, options, options.name ?? `stream-${++this.opened}`);
+    const stream = new LiveStream(this, this.policies.take(), options, options.name ?? `stream-${++this.opened}`);
     this.live.add(stream);
     return stream;
   }
@@ -202,10 +214,16 @@ class EngineCore implements Engine, StreamHost {
   }
 
   addSecrets(secrets: readonly SecretInput[], scope?: string): Promise<readonly SecretReport[]> {
-    // One after the other: a store is rebuilt from what the call before left.
-    const result = this.adding.then(() => this.add(secrets, scope));
-    this.adding = result.catch(() => undefined);
-    return result;
+    return this.inTurn(() => this.add(secrets, scope));
+  }
+
+  replace(options: Pick<EngineOptions, "secrets" | "rules">): Promise<readonly SecretReport[]> {
+    return this.inTurn(() => this.exchange(options));
+  }
+
+  masksAnything(scope: string = GLOBAL): boolean {
+    const { current } = this.policies;
+    return (current.rules?.pack.rules.length ?? 0) > 0 || this.groupsOf(scope, current).length > 0;
   }
 
   scope(name: string): Scope {
@@ -226,7 +244,8 @@ class EngineCore implements Engine, StreamHost {
 
   share(): SharedSecrets {
     this.checkOpen();
-    return { scopes: [...this.stores].map(([name, store]) => ({ name, groups: store.share() })), mask: this.mask, limits: this.limits };
+    const stores = [[GLOBAL, this.policies.current.secrets] as const, ...this.stores];
+    return { scopes: stores.map(([name, store]) => ({ name, groups: store.share() })), mask: this.mask, limits: this.limits };
   }
 
   findings(): AsyncIterableIterator<Finding> {
@@ -240,6 +259,7 @@ class EngineCore implements Engine, StreamHost {
     for (const stream of this.live) stream.close();
     for (const store of this.stores.values()) store.close();
     this.stores.clear();
+    this.policies.close();
     this.queue.close();
   }
 
@@ -249,34 +269,16 @@ class EngineCore implements Engine, StreamHost {
   }
 
   /** The sets that concern a stream of `scope`. */
-  groupsOf(scope: string): readonly Group[] {
-    const own = scope === GLOBAL ? [] : (this.stores.get(scope)?.groups ?? []);
-    return [...(this.stores.get(GLOBAL)?.groups ?? []), ...own];
+  groupsOf(scope: string, { secrets }: Policy): readonly Group[] {
+    return [...secrets.groups, ...(this.stores.get(scope)?.groups ?? [])];
   }
 
   masksOf(scope: string, groups: readonly Group[]): Masks {
-    const known = this.masks.get(scope);
-    if (known !== undefined && known.groups.length === groups.length && known.groups.every((group, i) => group === groups[i])) return known.masks;
-    const masks = new Masks(
-      this.families,
-      groups.map((group) => group.risks),
-      (text) => this.holdsNeedle(text, groups),
-      () =>
-        this.warn({
-          code: "LV_MASK_MAY_COMPOSE",
-          message: "every mask that logveil knows meets the start or end of some secret; choose another --mask or mask text",
-        }),
-    );
-    this.masks.set(scope, { groups, masks });
-    return masks;
-  }
-
-  ruleId(rule: number): string {
-    return this.rules!.pack.rules[rule]!.id;
+    return this.masks.of(scope, groups);
   }
 
   learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined {
-    if (this.stores.get(GLOBAL)?.knows(value) === true) return undefined;
+    if (origin.policy.secrets.knows(value)) return undefined;
     const store = this.store(origin.scope);
     if (store.secrets >= this.limits.maxLearned && !this.warnedLearned.has(origin.scope)) {
       this.warnedLearned.add(origin.scope);
@@ -285,7 +287,7 @@ class EngineCore implements Engine, StreamHost {
         message: `rules found more than ${this.limits.maxLearned} values (limits.maxLearned); further ones are masked where rules find them only`,
       });
     }
-    const learned = this.warnedLearned.has(origin.scope) ? undefined : store.learn(this.ruleId(rule), value);
+    const learned = this.warnedLearned.has(origin.scope) ? undefined : store.learn(origin.ruleId(rule), value);
     if (learned?.isNew === true) for (const stream of this.live) if (stream !== origin && stream.scope === origin.scope) stream.adopt();
     return learned?.secret;
   }
@@ -294,9 +296,8 @@ class EngineCore implements Engine, StreamHost {
     return placesIn(this.factory, groups, this.limits.maxGapBytes, text);
   }
 
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost, joined: boolean): Redactor {
-    const { found, learn, known, activeFrom, hasLearned, learned } = host;
-    const { rules } = this;
+  openRedactor({ rules }: Policy, groups: () => readonly Group[], masks: () => Masks, host: RedactorHost, joined: boolean): Redactor {
+    const { ruleId, found, learn, known, activeFrom, hasLearned, learned } = host;
     return new Redactor(
       {
         factory: this.factory,
@@ -304,7 +305,7 @@ class EngineCore implements Engine, StreamHost {
         exposureWindowBytes: this.limits.exposureWindowBytes,
         needleBytes: (set, needle) => groups()[set]!.lengths[needle]!,
         mask: (set, needle, note) => {
-          if (note !== undefined) return masks().for(note.secret ?? this.ruleId(needle), note.fingerprint);
+          if (note !== undefined) return masks().for(note.secret ?? ruleId(needle), note.fingerprint);
           const { name, fingerprint } = groups()[set]!.owners[needle]!;
           return masks().for(name, fingerprint);
         },
@@ -331,10 +332,27 @@ class EngineCore implements Engine, StreamHost {
 
   drop(stream: LiveStream): void {
     this.live.delete(stream);
+    this.policies.give(stream.policy);
     if (stream.isPrivate) this.forget(stream.scope);
   }
 
+  /** One after the other: a store is rebuilt from what the call before left. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.adding.then(work);
+    this.adding = result.catch(() => undefined);
+    return result;
+  }
+
+  private async exchange({ secrets = [], rules }: Pick<EngineOptions, "secrets" | "rules">): Promise<readonly SecretReport[]> {
+    this.checkOpen();
+    const reports = await this.policies.replace(secrets, rules, () => this.checkOpen());
+    for (const stream of this.live) stream.adopt();
+    this.reports.splice(0, Infinity, ...reports);
+    return reports;
+  }
+
   private store(scope: string): SecretStore {
+    if (scope === GLOBAL) return this.policies.current.secrets;
     let store = this.stores.get(scope);
     if (store === undefined) this.stores.set(scope, (store = new SecretStore(this.context)));
     return store;
@@ -345,7 +363,8 @@ class EngineCore implements Engine, StreamHost {
     const reports: SecretReport[] = [];
     const scopeOf = (input: SecretInput): string => bound ?? input?.scope ?? GLOBAL;
     for (const scope of new Set(secrets.map(scopeOf))) {
-      const added = await this.store(scope).addAsync(secrets.filter((input) => scopeOf(input) === scope));
+      const own = secrets.filter((input) => scopeOf(input) === scope);
+      const added = await (scope === GLOBAL ? this.policies.add(own) : this.store(scope).addAsync(own));
       this.checkOpen();
       reports.push(...added);
       for (const stream of this.live) if (scope === GLOBAL || stream.scope === scope) stream.adopt();
@@ -362,20 +381,8 @@ class EngineCore implements Engine, StreamHost {
   private forget(scope: string): void {
     this.stores.get(scope)?.close();
     this.stores.delete(scope);
-    this.masks.delete(scope);
+    this.masks.forget(scope);
     this.warnedLearned.delete(scope);
-  }
-
-  private holdsNeedle(text: Buffer, groups: readonly Group[]): boolean {
-    const probe = this.factory.open(
-      groups.map((group) => group.set),
-      0,
-      this.limits.maxGapBytes,
-    );
-    // A line end on both sides: a token needle counts inside a mask only if the mask itself bounds it.
-    const rows = probe.scan(Buffer.concat([Buffer.from("\n"), text, Buffer.from("\n")]));
-    probe.release();
-    return rows > 0;
   }
 
   private checkOpen(): void {

@@ -4,6 +4,7 @@ import type { Masks } from "./core/mask.js";
 import type { NeedleSet } from "./core/matcher.js";
 import type { Redactor, RedactorFinding } from "./core/redactor.js";
 import type { Limits } from "./limits.js";
+import type { Policy } from "./policy.js";
 import type { Learn } from "./rules/detector.js";
 import type { Place } from "./secrets/known.js";
 import type { Group, SecretMeta } from "./secrets/registry.js";
@@ -42,6 +43,8 @@ export interface RedactorStream {
 
 /** What a redactor asks of its stream. */
 export interface RedactorHost {
+  /** Id of a rule by its number. */
+  ruleId(this: void, rule: number): string;
   found(this: void, finding: RedactorFinding): void;
   learn: Learn;
   activeFrom(this: void, set: number, needle: number): number;
@@ -55,15 +58,13 @@ export interface RedactorHost {
 export interface StreamHost {
   readonly limits: Limits;
   /** The sets that concern a stream of `scope`. */
-  groupsOf(scope: string): readonly Group[];
+  groupsOf(scope: string, policy: Policy): readonly Group[];
   masksOf(scope: string, groups: readonly Group[]): Masks;
-  openRedactor(groups: () => readonly Group[], masks: () => Masks, host: RedactorHost, joined: boolean): Redactor;
+  openRedactor(policy: Policy, groups: () => readonly Group[], masks: () => Masks, host: RedactorHost, joined: boolean): Redactor;
   /** Makes what a rule found in `origin` a known secret of its scope; undefined if it is not worth that. */
   learn(origin: LiveStream, rule: number, value: Buffer): SecretMeta | undefined;
   /** The secrets of groups in a text of its own. */
   placesIn(groups: readonly Group[], text: Uint8Array): Place[];
-  /** Id of a rule. */
-  ruleId(rule: number): string;
   report(finding: Finding, onFinding: ((finding: Finding) => void) | undefined): void;
   warn(warning: Warning): void;
   drop(stream: LiveStream): void;
@@ -88,24 +89,28 @@ export class LiveStream implements RedactorStream {
 
   constructor(
     private readonly engine: StreamHost,
+    /** What it was opened with. */
+    readonly policy: Policy,
     private readonly options: StreamOptions,
     readonly name: string,
   ) {
     this.isPrivate = options.scope === undefined;
     this.scope = options.scope ?? `\0${name}\0${++opened}`;
-    this.groups = engine.groupsOf(this.scope);
+    this.groups = engine.groupsOf(this.scope, policy);
     this.masks = engine.masksOf(this.scope, this.groups);
     this.redactor = engine.openRedactor(
+      policy,
       () => this.groups,
       () => this.masks,
       {
+        ruleId: (rule) => this.ruleId(rule),
         found: (finding) => this.found(finding),
         learn: (rule, value, end) => this.learn(rule, value, end),
         activeFrom: (set, needle) => (this.learnedAt.size === 0 ? 0 : (this.learnedAt.get(this.groups[set]!.owners[needle]!) ?? 0)),
         hasLearned: () => this.learnedNew,
         learned: () => this.refresh(),
         // What was learned does not count: where it is known from depends on the stream.
-        known: (text) => engine.placesIn(engine.groupsOf(this.scope), text).filter(({ secret }) => !this.learnedAt.has(secret)),
+        known: (text) => engine.placesIn(engine.groupsOf(this.scope, policy), text).filter(({ secret }) => !this.learnedAt.has(secret)),
       },
       options.joined === true,
     );
@@ -147,13 +152,17 @@ export class LiveStream implements RedactorStream {
     this.finish();
   }
 
+  ruleId(rule: number): string {
+    return this.policy.rules!.pack.rules[rule]!.id;
+  }
+
   adopt(): void {
     this.redactor.adopt(this.refresh());
   }
 
   private refresh(): NeedleSet[] {
     this.learnedNew = false;
-    this.groups = this.engine.groupsOf(this.scope);
+    this.groups = this.engine.groupsOf(this.scope, this.policy);
     this.masks = this.engine.masksOf(this.scope, this.groups);
     return this.groups.map((group) => group.set);
   }
@@ -173,7 +182,7 @@ export class LiveStream implements RedactorStream {
     const place = { stream: this.name, line, offset, length };
     if (note !== undefined) {
       const { variant, confidence, fingerprint } = note;
-      const rule = note.secret === undefined ? this.engine.ruleId(needle) : undefined;
+      const rule = note.secret === undefined ? this.ruleId(needle) : undefined;
       const what = rule === undefined ? { secret: note.secret! } : { secret: rule, rule, confidence };
       this.engine.report({ kind, ...what, variant, fingerprint, ...place }, this.options.onFinding);
       return;

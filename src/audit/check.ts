@@ -42,6 +42,8 @@ export interface CheckOptions {
   /** Keys whose signatures count; absent: signatures are not looked at. */
   readonly keys?: readonly PublicKey[];
   readonly pins?: readonly Pin[];
+  /** Told of every good record. */
+  readonly seen?: (record: Unsealed, place: Place) => void;
   /** `genesis`: the first record must be record 0. `anywhere` (default): where the first file begins is believed. */
   readonly start?: "genesis" | "anywhere";
 }
@@ -165,6 +167,7 @@ export class ChainCheck {
     if (type === "checkpoint") this.checkpoint = place;
     else this.#lastType = type;
     if (type === "recovered") this.recoveries++;
+    this.#options.seen?.(record, place);
     this.first ??= place;
     this.last = place;
     this.#lastPrev = prev;

@@ -3,7 +3,7 @@ import { type Blake3, type Blake3Stream, fastBlake3 } from "../blake3.js";
 import type { Finding } from "../types.js";
 import type { SummaryEntry } from "./records.js";
 
-/** The addon hashes 64 KiB at 5.4 GB/s and 4 KiB at 1.2: small pieces are gathered up to this. */
+/** The addon hashes 64 KiB at 5.4 GB/s and 4 KiB at 1.2: small pieces are gathered up to this by default. */
 const GATHER_BYTES = 1 << 16;
 /** Most names in a summary; keeps its line well under `MAX_LINE_BYTES`. */
 const MAX_NAMES = 1000;
@@ -13,16 +13,21 @@ export interface LedgerOptions {
   readonly job?: string;
   readonly stream: string;
   readonly policy?: string;
+  /** Offset of the input at which a stream goes on that was there before; its output of before is to be fed again. Default 0. */
+  readonly resumedAt?: number;
+  /** Bytes of output that are kept to be hashed together. */
+  readonly gatherBytes?: number;
   readonly blake3?: Blake3;
 }
 
 export class Ledger {
   readonly #options: LedgerOptions;
   readonly #hash: Blake3Stream;
+  readonly #gatherBytes: number;
   /** Made with the first small piece: most streams are short, many are written in large pieces. */
   #gathered: Buffer | undefined;
   #filled = 0;
-  #inputBytes = 0;
+  #inputBytes: number;
   #outputBytes = 0;
   readonly #kinds = new Map<string, number>();
   readonly #secrets = new Map<string, number>();
@@ -30,6 +35,8 @@ export class Ledger {
 
   constructor(options: LedgerOptions) {
     this.#options = options;
+    this.#inputBytes = options.resumedAt ?? 0;
+    this.#gatherBytes = options.gatherBytes ?? GATHER_BYTES;
     this.#hash = (options.blake3 ?? fastBlake3()).stream();
   }
 
@@ -41,12 +48,12 @@ export class Ledger {
   /** Takes a piece of the masked log, in order. It is the caller's again when this returns. */
   output(piece: Uint8Array): void {
     this.#outputBytes += piece.length;
-    if (this.#filled + piece.length > GATHER_BYTES) this.#flush();
-    if (piece.length >= GATHER_BYTES) {
+    if (this.#filled + piece.length > this.#gatherBytes) this.#flush();
+    if (piece.length >= this.#gatherBytes) {
       this.#hash.update(piece);
       return;
     }
-    this.#gathered ??= Buffer.allocUnsafeSlow(GATHER_BYTES);
+    this.#gathered ??= Buffer.allocUnsafeSlow(this.#gatherBytes);
     this.#gathered.set(piece, this.#filled);
     this.#filled += piece.length;
   }
@@ -60,7 +67,7 @@ export class Ledger {
   /** The account as an entry to append. Called once, after the last piece: the digest ends with it. */
   summary(): SummaryEntry {
     this.#flush();
-    const { job, stream, policy } = this.#options;
+    const { job, stream, policy, resumedAt = 0 } = this.#options;
     const secrets = frequent(this.#secrets);
     const rules = frequent(this.#rules);
     const others = secrets.others + rules.others;
@@ -75,6 +82,7 @@ export class Ledger {
       secrets: secrets.counts,
       rules: rules.counts,
       ...(others === 0 ? {} : { others }),
+      ...(resumedAt === 0 ? {} : { resumedAt }),
       ...(policy === undefined ? {} : { policy }),
     };
   }

@@ -45,6 +45,8 @@ export interface SummaryEntry {
   readonly rules: Readonly<Record<string, number>>;
   /** Findings of names beyond the thousand most frequent. */
   readonly others?: number;
+  /** After a crash: offset of the input from which on findings are counted. Lengths and digest are of all of it. */
+  readonly resumedAt?: number;
   readonly policy?: string;
 }
 
@@ -54,7 +56,13 @@ export interface WarningEntry extends Pick<Warning, "code" | "secret" | "stream"
   readonly job?: string;
 }
 
-export type AuditEntry = FindingEntry | JobEntry | SummaryEntry | WarningEntry;
+/** What masks from now on; later records refer to it by its digest. */
+export interface PolicyEntry {
+  readonly type: "policy";
+  readonly policy: string;
+}
+
+export type AuditEntry = FindingEntry | JobEntry | SummaryEntry | WarningEntry | PolicyEntry;
 
 type Field = "name" | "word" | "code" | "count" | "hex" | "counts";
 type Row = readonly [field: string, kind: Field, need: "must" | "may"];
@@ -89,9 +97,11 @@ const FIELDS: Readonly<Record<AuditEntry["type"], readonly Row[]>> = {
     ["secrets", "counts", "must"],
     ["rules", "counts", "must"],
     ["others", "count", "may"],
+    ["resumedAt", "count", "may"],
     POLICY,
   ],
   warning: [JOB, ["code", "code", "must"], ["secret", "name", "may"], ["stream", "name", "may"]],
+  policy: [["policy", "hex", "must"]],
 };
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;

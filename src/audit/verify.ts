@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
-import { type Link, signedPart } from "./chain.js";
+import { type Link, signedPart, type Unsealed } from "./chain.js";
 import { ChainCheck, type Pin, type Place, type Problem } from "./check.js";
 import { auditFiles, headFile, keyFile, readHead, readLines } from "./folder.js";
 import { type PublicKey, publicKeyFile, readPublicKey } from "./keys.js";
@@ -17,12 +17,28 @@ export interface VerifyOptions {
   readonly expectHash?: string;
   /** `genesis` (default for a folder): the chain must begin with record 0. `anywhere` (default for a file): where the first file begins is believed. */
   readonly start?: "genesis" | "anywhere";
+  /** A masked log: is there a summary of its length and digest? */
+  readonly log?: LogDigest;
   /** An unfinished last line is read again after so many milliseconds, for it may be being written. */
   readonly settleMs?: number;
   readonly blake3?: Blake3;
 }
 
+/** What is compared of a masked log. */
+export interface LogDigest {
+  readonly bytes: number;
+  /** BLAKE3, 64 hex digits. */
+  readonly blake3: string;
+}
+
+/** A stream whose summary is that of a log. */
+export interface LogMatch extends Place {
+  readonly job?: string;
+  readonly stream: string;
+}
+
 export interface Verification {
+  /** The chain is as it was written, and the log, if one was given, is one of those that it tells of. */
   readonly ok: boolean;
   /** The first record that is not as it was written. */
   readonly problem?: Problem;
@@ -45,6 +61,8 @@ export interface Verification {
   /** Of a folder: whether `audit.head` is there, which tells a chain that was cut. */
   readonly head: boolean;
   readonly bytes: number;
+  /** Of the log that was given. */
+  readonly log?: LogDigest & { readonly matches: readonly LogMatch[] };
 }
 
 /** Verifies an audit file, or a folder of them. Throws `LV_USAGE`, `LV_IO`, `LV_AUDIT_KEY`; damage is no error but the result. */
@@ -67,8 +85,10 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
   const head = isFolder ? await readHead(blake3, folder) : undefined;
   const names = isFolder ? await auditFiles(folder) : [basename(path)];
   if (names.length === 0 && head === undefined) throw new LogveilError("LV_USAGE", `${path}: there are no audit files in it`);
+  const matches: LogMatch[] = [];
   const check = new ChainCheck({
     blake3,
+    ...(options.log && { seen: (record, place) => matches.push(...matchesOf(options.log!, record, place)) }),
     pins: pinsOf(options, typeof head === "object" ? head : undefined),
     start: options.start ?? (isFolder ? "genesis" : "anywhere"),
     ...(keys.length === 0 ? {} : { keys }),
@@ -90,7 +110,7 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
   const problem = check.problem ?? headProblem(folder, head, names, keys);
   const { first, last, checkpoint, records, recoveries, closed } = check;
   return {
-    ok: problem === undefined,
+    ok: problem === undefined && (options.log === undefined || matches.length > 0),
     ...(problem === undefined ? {} : { problem }),
     files: names.length,
     records,
@@ -104,7 +124,25 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
     recoveries,
     head: head !== undefined,
     bytes,
+    ...(options.log && { log: { ...options.log, matches } }),
   };
+}
+
+function matchesOf({ bytes, blake3 }: LogDigest, { type, fields }: Unsealed, place: Place): LogMatch[] {
+  if (type !== "summary" || fields["outputBytes"] !== bytes || fields["outputBlake3"] !== blake3) return [];
+  const { job, stream } = fields as { job?: string; stream: string };
+  return [{ ...place, ...(job === undefined ? {} : { job }), stream }];
+}
+
+/** Length and digest of a masked log. */
+export async function digestLog(pieces: AsyncIterable<Uint8Array>, blake3: Blake3 = fastBlake3()): Promise<LogDigest> {
+  const hash = blake3.stream();
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    hash.update(piece);
+  }
+  return { bytes, blake3: hash.digestHex() };
 }
 
 function keysFor(folder: string, given: readonly string[] | undefined): { key: Verification["key"]; keys: readonly PublicKey[] } {

@@ -1,7 +1,7 @@
 /** `logveil audit verify`: says whether an audit is as it was written, which record is not, and what the answer is worth. */
-import { statSync } from "node:fs";
+import { createReadStream, statSync } from "node:fs";
 import type { Place } from "../audit/check.js";
-import { verifyAudit, type Verification } from "../audit/verify.js";
+import { digestLog, type LogDigest, verifyAudit, type Verification } from "../audit/verify.js";
 import { LogveilError } from "../errors.js";
 import { EXIT } from "./options.js";
 
@@ -10,6 +10,7 @@ interface AuditCommandOptions {
   readonly expectSeq?: string;
   readonly expectHash?: string;
   readonly partial?: true;
+  readonly log?: string;
   readonly json?: true;
 }
 
@@ -27,12 +28,21 @@ export async function audit([verb, path, ...more]: string[], options: AuditComma
     ...(publicKey === undefined ? {} : { publicKeys: publicKey }),
     ...(expectSeq === undefined ? {} : { expectSeq: Number(expectSeq) }),
     ...(expectHash === undefined ? {} : { expectHash }),
+    ...(options.log === undefined ? {} : { log: await readLog(options.log) }),
     ...(options.partial === true ? { start: "anywhere" } : {}),
   });
   process.stdout.write(
     options.json === true ? `${JSON.stringify(result)}\n` : tell(result, statSync(path).isDirectory(), expectSeq !== undefined || expectHash !== undefined),
   );
   return result.ok ? EXIT.OK : EXIT.FINDINGS;
+}
+
+async function readLog(file: string): Promise<LogDigest> {
+  try {
+    return await digestLog(file === "-" ? process.stdin : createReadStream(file));
+  } catch (error) {
+    throw new LogveilError("LV_IO", `--log: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+  }
 }
 
 const at = ({ file, line }: Place): string => `${file}:${line}`;
@@ -47,7 +57,7 @@ function tell(result: Verification, folder: boolean, pinned: boolean): string {
   );
   if (result.recoveries > 0) lines.push(`crashes ${counted(result.recoveries, "torn tail")} put aside on restart (records of type recovered)`);
   if (first !== undefined && first.seq > 0) lines.push(`start   record ${first.seq}: what stood before it was not looked at`);
-  lines.push(...signatures(result));
+  lines.push(...signatures(result), ...logLines(result));
   if (last === undefined || problem !== undefined) return `${lines.join("\n")}\n`;
   lines.push(
     `last    record ${last.seq}, ${at(last)}, ${last.time}, hash ${last.hash}${result.closed ? ", closed in order" : ", not closed: running, crashed, or cut off"}`,
@@ -72,6 +82,16 @@ const WORDS: Readonly<Record<NonNullable<Verification["problem"]>["kind"], strin
   cut: "was cut off",
   signature: "is not what was signed",
 };
+
+/** Whether the log is one that the audit tells of, and how much of it is signed. */
+function logLines({ log, checkpoint }: Verification): string[] {
+  if (log === undefined) return [];
+  if (log.matches.length === 0) return [`NOT OK  the log (${log.bytes} bytes) is none of which a summary tells: it was changed, or its stream has not ended`];
+  return log.matches.map(({ job, stream, seq, time, ...place }) => {
+    const worth = checkpoint !== undefined && seq <= checkpoint.seq ? "" : ", only chained";
+    return `log     of ${log.bytes} bytes: job ${job ?? "-"}, stream ${stream}, as it left by ${time} (record ${seq}, ${at({ seq, time, ...place })}${worth})`;
+  });
+}
 
 function signatures({ key, keyIds, checkpoint, unsigned }: Verification): string[] {
   if (key === "none")

@@ -1,4 +1,4 @@
-/** Commands that talk to a sidecar: `logs`, `secrets add`, `job end`, `job token`, `status`. */
+/** Commands that talk to a sidecar: `logs`, `secrets add`, `job end`, `job token`, `reload`, `status`. */
 import { request, type IncomingMessage, type RequestOptions } from "node:http";
 import { join } from "node:path";
 import { LogveilError } from "../errors.js";
@@ -70,6 +70,27 @@ export async function jobs([verb, name]: string[], { socket = defaultSocket() }:
   const answer = await (verb === "end" ? control(socket, "DELETE", path) : control(socket, "POST", `${path}/token`));
   const { token } = await readJson<{ token?: string }>(answer);
   if (token !== undefined) process.stdout.write(`${token}\n`);
+  return EXIT.OK;
+}
+
+/** Has a sidecar read its configuration again. */
+export async function reload({ socket = defaultSocket() }: ClientOptions): Promise<number> {
+  const {
+    secrets: known,
+    rules,
+    changed,
+    needsRestart,
+    warnings,
+  } = await readJson<{
+    secrets: number;
+    rules: number;
+    changed: string[];
+    needsRestart: string[];
+    warnings: string[];
+  }>(await control(socket, "POST", "/v1/reload"));
+  for (const warning of warnings) process.stderr.write(`logveil: ${warning}\n`);
+  if (needsRestart.length > 0) process.stderr.write(`logveil: needs a restart: ${needsRestart.join(", ")}\n`);
+  process.stdout.write(`reloaded: ${changed.length === 0 ? "the same configuration" : changed.join(", ")}; ${known} secrets, ${rules} rules\n`);
   return EXIT.OK;
 }
 

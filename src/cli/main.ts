@@ -21,6 +21,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   logs: async (args, options) => printing((await import("./client.js")).logs(args, options)),
   secrets: async (args, options) => (await import("./client.js")).secrets(args, options),
   job: async (args, options) => printing((await import("./client.js")).jobs(args, options)),
+  reload: async (_, options) => printing((await import("./client.js")).reload(options)),
   status: async (_, options) => printing((await import("./client.js")).status(options)),
   demo: async ([file], options) => printing((await import("./demo.js")).demo(file, options)),
   completions: async ([shell]) => {

@@ -159,11 +159,18 @@ export const COMMANDS: readonly CommandRow[] = [
     examples: [["logveil job end 42", "when the build is over"]],
   },
   {
+    name: "reload",
+    usage: "",
+    summary: "have a sidecar read its configuration, secrets and rules again, as SIGHUP does; what is wrong leaves everything as it is",
+    options: [SOCKET],
+    examples: [["logveil reload", "after a secret was rotated"]],
+  },
+  {
     name: "status",
     usage: "",
     summary: "tell what a sidecar is doing, as JSON",
     options: [SOCKET],
-    examples: [["logveil status", "jobs, streams, secrets"]],
+    examples: [["logveil status", "jobs, streams, secrets, findings, the last reload"]],
   },
   {
     name: "demo",
@@ -181,9 +188,13 @@ export const COMMANDS: readonly CommandRow[] = [
       { flags: "--expect-seq <n>", help: "the record of this number must be there; finds what was cut off at the end" },
       { flags: "--expect-hash <hex>", help: "and have this hash" },
       { flags: "--partial", help: "files at the beginning may have been moved away" },
+      { flags: "--log <file>", help: "a masked log, - for stdin: is it as it left, by the length and digest on record" },
       { flags: "--json", help: "the result as one line of JSON" },
     ],
-    examples: [["logveil audit verify --public-key audit.key.pub --expect-seq 1200 /var/lib/logveil/audit", "with a key and a checkpoint kept elsewhere"]],
+    examples: [
+      ["logveil audit verify --public-key audit.key.pub --expect-seq 1200 /var/lib/logveil/audit", "with a key and a checkpoint kept elsewhere"],
+      ["logveil logs 42 make | logveil audit verify --log - /var/lib/logveil/audit", "is this log what was recorded of it"],
+    ],
   },
   {
     name: "completions",

@@ -1,16 +1,20 @@
 /** `logveil serve`: the sidecar as a process: configuration, signals, its own log. */
-import { fromEnvironment, fromLists } from "../providers/sources.js";
 import { openAudit } from "../audit/audit.js";
-import { type Config, fieldsFromOptions, loadConfig, printAddress } from "../config/index.js";
+import { checkRules, type Config, fieldsFromOptions, loadConfig, type LoadOptions, printAddress } from "../config/index.js";
+import type { EngineOptions } from "../engine.js";
 import { LogveilError } from "../errors.js";
 import { hardenProcess } from "../native/loader.js";
-import type { RuleSource } from "../rules/schema.js";
+import { fromEnvironment, fromFiles, fromLists } from "../providers/sources.js";
+import { loadRules } from "../rules/load.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
-import { type SidecarOptions, startSidecar } from "../sidecar/serve.js";
+import { openLog } from "../sidecar/log.js";
+import { type LiveOptions, type SidecarOptions, startSidecar } from "../sidecar/serve.js";
+import type { WebhookOptions } from "../sidecar/webhook.js";
 import type { SecretInput } from "../types.js";
 import { startSmall } from "./memory.js";
 import { EXIT } from "./options.js";
+import { type Loaded, Reloader } from "./reload.js";
 
 /** Names of variables that look like secrets. */
 const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"].map(
@@ -21,45 +25,65 @@ export async function serve(version: string, options: Readonly<Record<string, un
   hardenProcess();
   const started = startSmall();
   const { config: file, ...flags } = options;
-  const { config, warnings } = loadConfig({ flags: fieldsFromOptions(flags), ...(typeof file === "string" ? { file } : {}) });
-  const log = logger(config.log.level);
-  for (const warning of warnings) log("warn", warning);
-  refuseUnserved(config);
-  const secrets = secretsOf(config);
+  const load = (): Loaded => loadAll({ flags: fieldsFromOptions(flags), ...(typeof file === "string" ? { file } : {}) });
+  const loaded = load();
+  let { config } = loaded;
+  const own = openLog({ ...config.log, write: (line) => void process.stderr.write(line), isTerminal: process.stderr.isTTY });
+  const reloader = new Reloader(loaded, {
+    load,
+    secrets: secretsOf,
+    changed(next) {
+      config = next;
+      own.setLevel(next.log.level);
+    },
+  });
+  process.on("SIGHUP", () => void reloader.run().catch(() => undefined));
+  // Told once there is an engine, through which all that is told goes.
+  const early: string[] = [];
+  let failed = (message: string): void => void early.push(message);
   const audit = await openAudit({
     folder: config.audit.dir,
     checkpointRecords: config.audit.checkpointEvery,
     checkpointMs: config.audit.checkpointInterval,
     maxFileBytes: config.audit.maxFileSize,
-    onFailure: (error) => log("error", `${error.message}; nothing is acknowledged any more`),
+    onFailure: (error) => failed(error.message),
   });
-  const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
-  const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
+  const sidecar = await startSidecar({
+    ...optionsOf(config, version),
+    ...loaded.live,
+    engine: { ...engineOf(config), ...loaded.live.engine },
+    reloading: reloader,
+    evidence: auditEvidence(audit),
+    audit: () => audit.stats,
+    log: own.tell,
+  });
   started();
-  log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
+  failed = (message) => sidecar.log("error", `${message}; nothing is acknowledged any more`);
+  for (const message of early) failed(message);
+  for (const warning of loaded.warnings) sidecar.log("warn", warning);
+  reloader.attach(sidecar);
+  sidecar.log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
-  log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
+  sidecar.log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${loaded.live.engine.secrets!.length}`);
   const signal = await new Promise<string>((resolve) => {
     for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));
   });
   // A second signal ends it at once.
   for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => process.exit(EXIT.INTERNAL));
-  log("info", `${signal}: taking no more requests, ending those under way`);
+  sidecar.log("info", `${signal}: taking no more requests, ending those under way`);
+  reloader.close();
   const whole = await sidecar.close(config.shutdown.grace);
   await audit.close();
-  if (!whole) log("warn", `requests that took longer than ${config.shutdown.grace} ms were cut off; what they had not been told is kept is to be sent again`);
   return whole ? EXIT.OK : EXIT.FINDINGS;
 }
 
-type Log = SidecarOptions["log"];
-
-const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
-
-/** Lines on stderr: a time, a level, a message. Messages never hold bytes of a log. */
-function logger(least: string): Log {
-  return (level, message) => {
-    if (LEVELS.indexOf(level) >= LEVELS.indexOf(least)) process.stderr.write(`${new Date().toISOString()} ${level} ${message}\n`);
-  };
+/** Reads the configuration and what it names, and checks all of it. Throws `LV_CONFIG`, `LV_RULES`, `LV_IO`. */
+function loadAll(from: LoadOptions): Loaded {
+  const read = loadConfig(from);
+  const { config, warnings } = read;
+  refuseUnserved(config);
+  checkRules(read);
+  return { config, warnings, live: liveOf(config) };
 }
 
 /** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
@@ -71,22 +95,60 @@ function refuseUnserved(config: Config): void {
     ["auth.tokenFile", config.auth.tokenFile !== undefined],
     ["spool.enabled", config.spool.enabled],
     ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
-    ["secrets.ttl", config.secrets.ttl !== "off"],
-    ["onFinding.actions", Object.keys(config.onFinding.actions).length > 0],
     ["limits.requestTimeout", config.limits.requestTimeout !== "off"],
   ];
   for (const [field, isSet] of unserved) if (isSet) throw new LogveilError("LV_CONFIG", `${field}: this version does not do that; leave it out`);
 }
 
-function secretsOf({ secrets }: Config): SecretInput[] {
+/** What is known beforehand: variables, lists, and what the configuration itself holds. */
+function secretsOf({ secrets, onFinding }: Config): SecretInput[] {
   const { env } = secrets;
   const names = env === "auto" ? SECRET_NAMES : env === "off" ? [] : env;
-  const found = [...fromEnvironment(names, process.env), ...fromLists([...secrets.files])];
+  const hook = webhookOf(onFinding.webhook);
+  const own =
+    hook === undefined
+      ? []
+      : [
+          { name: "onFinding.webhook.url", value: hook.url },
+          { name: "onFinding.webhook.secretFile", value: hook.key },
+        ];
+  const found = [...fromEnvironment(names, process.env), ...fromLists(secrets.files, "secrets.files"), ...own];
   return [...new Map(found.map((secret) => [secret.name, secret])).values()];
 }
 
-function optionsOf(config: Config, version: string, secrets: readonly SecretInput[], extra: readonly RuleSource[]): Omit<SidecarOptions, "evidence" | "log"> {
-  const { limits, rules, mask } = config;
+/** Fewest bytes of a key that messages are signed with. */
+const LEAST_KEY_BYTES = 16;
+
+function webhookOf({ url, secretFile: file }: Config["onFinding"]["webhook"]): WebhookOptions | undefined {
+  if (url === undefined || file === undefined) return undefined;
+  const [secret] = fromFiles([`key=${file}`], "onFinding.webhook.secretFile");
+  const key = secret!.value.toString();
+  if (Buffer.byteLength(key) >= LEAST_KEY_BYTES) return { url, key };
+  throw new LogveilError("LV_CONFIG", `onFinding.webhook.secretFile: ${file}: expected a key of ${LEAST_KEY_BYTES} bytes or more`);
+}
+
+/** What a reload can change. */
+function liveOf(config: Config): LiveOptions {
+  const { limits, onFinding, secrets, jobs } = config;
+  const { files, disable, minConfidence, learn, policy } = config.rules;
+  const webhook = webhookOf(onFinding.webhook);
+  return {
+    engine: { secrets: secretsOf(config), rules: { ...(files.length > 0 && { extra: loadRules(files) }), disable, minConfidence, learn, policy } },
+    jobs: { maxJobs: jobs.maxJobs, maxStreams: limits.maxStreamsPerJob, maxOpen: limits.maxStreams, graceMs: jobs.grace },
+    onFinding: { actions: onFinding.actions, ...(webhook && { webhook }) },
+    // What was read from the environment does not age.
+    ...(secrets.ttl !== "off" && secrets.files.length > 0 && { secretsTtlMs: secrets.ttl }),
+  };
+}
+
+const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "rules"> => ({
+  mask: { style: mask.style, ...(mask.text === undefined ? {} : { text: mask.text }) },
+  limits: { holdBackMs: limits.holdBack },
+  fingerprintKey: installationKey(),
+});
+
+function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evidence" | "log" | keyof LiveOptions> {
+  const { limits } = config;
   if (config.listen.kind !== "tcp") throw new LogveilError("LV_CONFIG", `listen: ${printAddress(config.listen)}: this version listens on TCP only`);
   if (config.admin.listen.kind !== "tcp")
     throw new LogveilError("LV_CONFIG", `admin.listen: ${printAddress(config.admin.listen)}: this version listens on TCP only`);
@@ -108,20 +170,7 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
         decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio },
       },
     }),
-    engine: {
-      secrets,
-      mask: { style: mask.style, ...(mask.text === undefined ? {} : { text: mask.text }) },
-      limits: { holdBackMs: limits.holdBack },
-      fingerprintKey: installationKey(),
-      rules: {
-        extra,
-        disable: rules.disable,
-        minConfidence: rules.minConfidence,
-        learn: rules.learn,
-        policy: rules.policy,
-      },
-    },
     server: { headersTimeoutMs: limits.headerTimeout, idleTimeoutMs: limits.idleTimeout, maxConnections: limits.maxConnections },
-    jobs: { maxJobs: config.jobs.maxJobs, maxStreams: limits.maxStreamsPerJob, graceMs: config.jobs.grace },
+    turnMs: limits.queueTimeout,
   };
 }

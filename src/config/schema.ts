@@ -111,7 +111,11 @@ export const schema = z.strictObject({
   secrets: group("Which secrets are known beforehand", {
     env: field(environment, "Variables whose values are masked: by name, or `auto`: those whose names look like secrets", "auto"),
     files: field(list(path(), "paths"), "Files of secrets: JSON Lines or NAME=value", []),
-    ttl: field(timeOrOff({ min: "1s" }), "How old may be what was read from files before requests are refused; off: any age", "off"),
+    ttl: field(
+      timeOrOff({ min: "1s" }),
+      "How old may be what was read from files before requests are refused; the files are read again twice within that time. off: any age",
+      "off",
+    ),
   }),
   rules: group("Secrets that no one told of", {
     files: field(list(path(), "paths"), "Rules of your own besides the built-in ones: TOML files or folders of them", []),
@@ -136,6 +140,8 @@ export const schema = z.strictObject({
     holdBack: field(time({ max: "1h" }), "Silence after which undecided bytes leave", "500ms"),
     maxConnections: field(count(1, 1_000_000), "Most connections at a time; further ones get 503", 12_000),
     maxStreamsPerJob: field(count(1, 1_000_000), "Most streams of one job that are open at a time", 256),
+    maxStreams: field(count(1, 1_000_000), "Most streams of all jobs that are open at a time; further ones get 503", 12_000),
+    queueTimeout: field(time(), "Longest wait of a new stream, or of a request that is forwarded, for its turn among the jobs; then it gets 503", "10s"),
     maxDecodedBytes: field(size({ min: "1MiB" }), "Most bytes of one request after decoding", "1GiB"),
     maxRatio: field(count(1, 1_000_000), "Most bytes that one byte of a compressed body may become, beyond the first MiB", 1024),
     maxCodings: field(count(0, 16), "Most content codings of one body", 3),
@@ -169,7 +175,7 @@ export const schema = z.strictObject({
   onFinding: group("What happens when a secret is found, besides its being masked", {
     actions: field(
       table(ruleId, actions, "mapping of rule ids or confidences to actions"),
-      "`count` in the metrics only, `warn` in the log, `fail-job`: requests of the job are answered 422 from then on, `webhook`; the id of a rule goes before its confidence. Others are counted",
+      "`count` in the metrics only, `warn` in the log, `fail-job`: requests of the job are answered 422 from then on, `webhook`; the id of a rule goes before its confidence; a registered secret counts as `certain`. Others are counted",
       {},
     ),
     webhook: group("Who is told of findings", {
@@ -182,6 +188,11 @@ export const schema = z.strictObject({
   }),
   log: group("The sidecar's own log, on stderr", {
     level: field(choice(["trace", "debug", "info", "warn", "error", "fatal", "silent"]), "The least that is told", "info"),
+    format: field(
+      choice(["auto", "json", "text"]),
+      "`json`: a line of JSON for each event, `text`: for people, `auto`: text if stderr is a terminal, else JSON",
+      "auto",
+    ),
   }),
 });
 

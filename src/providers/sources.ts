@@ -19,17 +19,17 @@ export function fromEnvironment(patterns: readonly string[], environment: NodeJS
   });
 }
 
-/** Secrets listed in files. */
-export function fromLists(files: readonly string[]): SecretInput[] {
-  return files.flatMap((file) => parseSecrets(read(file, "--secrets").toString(), file));
+/** Secrets listed in files; `option` is what named them, for errors. */
+export function fromLists(files: readonly string[], option: string = "--secrets"): SecretInput[] {
+  return files.flatMap((file) => parseSecrets(read(file, option).toString(), file));
 }
 
 /** Whole files as values, given as NAME=PATH; one line end at the end of the file is not part of the value. */
-export function fromFiles(pairs: readonly string[]): SecretInput[] {
+export function fromFiles(pairs: readonly string[], option: string = "--secret-file"): SecretInput[] {
   return pairs.map((pair) => {
     const at = pair.indexOf("=");
     if (at <= 0) throw new LogveilError("LV_USAGE", "--secret-file takes NAME=PATH");
-    const value = read(pair.slice(at + 1), "--secret-file");
+    const value = read(pair.slice(at + 1), option);
     const end = value.at(-1) === 0x0a ? (value.at(-2) === 0x0d ? -2 : -1) : undefined;
     return { name: pair.slice(0, at), value: value.subarray(0, end) };
   });

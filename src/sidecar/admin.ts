@@ -1,5 +1,6 @@
 /** Health and figures, on a listener of their own. Labels have few values; nothing here comes from a log. */
 import { json, type Route } from "./http.js";
+import type { exposition } from "./metrics.js";
 
 /** One thing that must hold for the sidecar to be ready: its name, and what is wrong. */
 export interface Check {
@@ -8,12 +9,7 @@ export interface Check {
   run(): Promise<string | undefined>;
 }
 
-export interface Metrics {
-  readonly counters: Readonly<Record<string, { readonly help: string; readonly values: Readonly<Record<string, number>> }>>;
-  readonly gauges: Readonly<Record<string, { readonly help: string; readonly value: number }>>;
-}
-
-export function adminRoutes(version: string, checks: readonly Check[], isStarted: () => boolean, metrics: () => Metrics): Route[] {
+export function adminRoutes(version: string, checks: readonly Check[], isStarted: () => boolean, metrics: ReturnType<typeof exposition>): Route[] {
   return [
     { method: "GET", path: "/livez", handle: ({ response }) => json(response, 200, { live: true }) },
     { method: "GET", path: "/startupz", handle: ({ response }) => json(response, isStarted() ? 200 : 503, { started: isStarted() }) },
@@ -29,7 +25,10 @@ export function adminRoutes(version: string, checks: readonly Check[], isStarted
     {
       method: "GET",
       path: "/metrics",
-      handle: ({ response }) => void response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(exposition(metrics())),
+      async handle({ response }) {
+        const { type, text } = await metrics();
+        response.writeHead(200, { "content-type": type }).end(text);
+      },
     },
   ];
 }
@@ -39,16 +38,4 @@ export async function runChecks(checks: readonly Check[]): Promise<Record<string
   const results: Record<string, string> = {};
   for (const check of checks) results[check.name] = (await check.run().catch((error: NodeJS.ErrnoException) => error.code ?? "failed")) ?? "ok";
   return results;
-}
-
-/** The text format of Prometheus, version 0.0.4. */
-function exposition({ counters, gauges }: Metrics): string {
-  const lines: string[] = [];
-  for (const [name, { help, values }] of Object.entries(counters)) {
-    lines.push(`# HELP logveil_${name} ${help}`, `# TYPE logveil_${name} counter`);
-    for (const [labels, value] of Object.entries(values)) lines.push(`logveil_${name}${labels === "" ? "" : `{${labels}}`} ${value}`);
-  }
-  for (const [name, { help, value }] of Object.entries(gauges))
-    lines.push(`# HELP logveil_${name} ${help}`, `# TYPE logveil_${name} gauge`, `logveil_${name} ${value}`);
-  return `${lines.join("\n")}\n`;
 }

@@ -14,16 +14,35 @@ import type { Tokens } from "./tokens.js";
 /** Bytes of a batch of secrets. */
 const MAX_BATCH_BYTES = 16 << 20;
 
-export interface Status {
-  readonly version: string;
-  readonly ready: boolean;
-  readonly jobs: number;
-  readonly streams: number;
+/** What a reload did. */
+export interface ReloadReport {
+  /** Secrets that are known beforehand, and rules. */
   readonly secrets: number;
-  readonly needles: number;
+  readonly rules: number;
+  readonly policy: string;
+  /** Fields whose new values are in force. */
+  readonly changed: readonly string[];
+  /** Fields whose new values take effect with the next start. */
+  readonly needsRestart: readonly string[];
+  readonly warnings: readonly string[];
 }
 
-export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => Status): Route[] {
+/** Who reads the configuration again. */
+export interface Reloading {
+  /** Rejects with a `LogveilError` where something is wrong, and nothing has changed. */
+  run(): Promise<ReloadReport>;
+  readonly last: {
+    /** Of the last one that succeeded, in milliseconds since the epoch; the start is the first. */
+    readonly at: number;
+    readonly ok: boolean;
+    /** What is wrong with the configuration as it is now. */
+    readonly error?: string;
+    readonly needsRestart: readonly string[];
+  };
+}
+
+/** `status` answers facts as JSON. */
+export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => object, reloading?: Reloading): Route[] {
   const jobOf = ({ params }: Call): string => {
     if (!isName(params["job"]!)) throw new Refusal(400, "names of jobs have 1 to 100 bytes of UTF-8 without control characters");
     return params["job"]!;
@@ -51,8 +70,19 @@ export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => Status):
         json(call.response, 200, { job, ended: true });
       },
     },
+    ...(reloading === undefined ? [] : [{ method: "POST", path: "/v1/reload", handle: (call: Call) => reload(call, reloading) }]),
     { method: "GET", path: "/v1/status", handle: ({ response }) => json(response, 200, status()) },
   ];
+}
+
+async function reload({ response }: Call, reloading: Reloading): Promise<void> {
+  try {
+    json(response, 200, await reloading.run());
+  } catch (error) {
+    if (!(error instanceof LogveilError)) throw error;
+    const { code, message, facts } = error;
+    json(response, 422, { error: code, message, problems: facts["problems"] ?? [message] });
+  }
 }
 
 /** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */

@@ -5,20 +5,19 @@
 import type { Engine, Scope } from "../engine.js";
 import type { RedactorStream } from "../live.js";
 import type { Finding, SecretInput, SecretReport } from "../types.js";
+import type { Account, Accounts } from "./accounts.js";
+import { LF, LineStarts } from "./lines.js";
+import type { FairShare } from "./share.js";
 import type { Position } from "./segment.js";
 import type { Store } from "./store.js";
 import type { StoredStream } from "./stored.js";
 
-/** What is told of what happens. Called in order; `settled` resolves when all of it is on record, and rejects when it cannot be: nothing is acknowledged then. */
-export interface Evidence {
-  finding(job: string, finding: Finding): void;
-  event(type: "job" | "end" | "forget", job: string, facts?: Readonly<Record<string, unknown>>): void;
-  settled(): Promise<void>;
-}
-
 export interface JobLimits {
   readonly maxJobs: number;
+  /** Most streams of one job. */
   readonly maxStreams: number;
+  /** Most streams of all jobs. */
+  readonly maxOpen: number;
   /** How long secrets of a job outlive its end, in milliseconds. */
   readonly graceMs: number;
 }
@@ -26,7 +25,7 @@ export interface JobLimits {
 /** A request that cannot be served now, with its HTTP status. */
 export class Refusal extends Error {
   constructor(
-    readonly status: 400 | 401 | 403 | 404 | 409 | 415 | 503,
+    readonly status: 400 | 401 | 403 | 404 | 409 | 415 | 422 | 503,
     message: string,
     /** More of the answer: header fields. */
     readonly headers: Readonly<Record<string, string>> = {},
@@ -35,67 +34,12 @@ export class Refusal extends Error {
   }
 }
 
-const LF = 0x0a;
-
-/**
- * Where a stream may go on after a crash: at the start of a line that nothing unfinished reaches over. Masks keep every line end, so the n-th of the output is the n-th of
- * the input: that tells which byte of one became of which of the other.
- */
-class LineStarts {
-  /** Offsets behind line ends since the last one that was answered. */
-  private inputs: number[] = [];
-  private outputs: number[] = [];
-  /** Findings since then: lines that begin within one are no such place. */
-  private found: { readonly start: number; readonly end: number }[] = [];
-
-  constructor(
-    private last: Position,
-    private input = last.input,
-    private output = last.output,
-  ) {}
-
-  takeInput(chunk: Uint8Array): void {
-    this.input = collect(chunk, this.input, this.inputs);
-  }
-
-  takeOutput(pieces: readonly Uint8Array[]): void {
-    for (const piece of pieces) this.output = collect(piece, this.output, this.outputs);
-  }
-
-  takeFinding({ offset, length }: Finding): void {
-    this.found.push({ start: offset, end: offset + length });
-  }
-
-  /** The last such place, if nothing unfinished begins before `settled`. */
-  before(settled: number): Position {
-    let count = 0;
-    while (count < this.outputs.length && this.inputs[count]! <= settled) count++;
-    while (count > 0 && this.found.some(({ start, end }) => start < this.inputs[count - 1]! && this.inputs[count - 1]! < end)) count--;
-    if (count === 0) return this.last;
-    this.found = this.found.filter(({ end }) => end > this.inputs[count - 1]!);
-    this.last = { input: this.inputs[count - 1]!, output: this.outputs[count - 1]! };
-    this.inputs.splice(0, count);
-    this.outputs.splice(0, count);
-    return this.last;
-  }
-
-  /** The end of everything. */
-  get end(): Position {
-    return { input: this.input, output: this.output };
-  }
-}
-
-/** Adds the offsets behind line ends of `piece`, which begins at `offset`; answers where it ends. */
-function collect(piece: Uint8Array, offset: number, into: number[]): number {
-  for (let at = piece.indexOf(LF); at >= 0; at = piece.indexOf(LF, at + 1)) into.push(offset + at + 1);
-  return offset + piece.length;
-}
-
 /** A stream that is written to. Its input is masked in order; one request writes at a time. */
 export class JobStream {
   private writer: symbol | undefined;
   private idleTimer: NodeJS.Timeout | undefined;
   private working: Promise<unknown> = Promise.resolve();
+  private ending: Promise<void> | undefined;
   /** Bytes of input that the stream went on behind when it was opened. */
   private readonly base: number;
   private readonly lines: LineStarts;
@@ -103,8 +47,10 @@ export class JobStream {
   constructor(
     private readonly stored: StoredStream,
     private readonly redactor: RedactorStream,
-    private readonly evidence: Evidence,
+    private readonly account: Account,
     private readonly holdBackMs: number,
+    /** Called once, when nothing more comes and its files are closed. */
+    private readonly closed: (stream: JobStream) => void,
   ) {
     this.base = stored.position.input;
     this.lines = new LineStarts(stored.position);
@@ -113,6 +59,11 @@ export class JobStream {
   /** Offset of the next byte that is expected. */
   get received(): number {
     return this.base + this.redactor.offset;
+  }
+
+  /** Bytes that are held back. */
+  get heldBytes(): number {
+    return this.redactor.heldBytes;
   }
 
   /** Where the stream goes on after a crash: everything before it may be forgotten by who sent it. */
@@ -145,13 +96,20 @@ export class JobStream {
     if (this.writer === writer) this.writer = undefined;
   }
 
-  /** Masks and keeps a chunk of the request that holds the claim; resolves when more may come. */
+  /** Masks and keeps a chunk of the request that holds the claim; resolves when more may come. Throws where no more may be taken: what came so far is kept then. */
   async write(writer: symbol, chunk: Uint8Array): Promise<void> {
     if (this.writer !== writer) throw new Refusal(409, "another request has taken this stream over", { "logveil-offset": String(this.received) });
     clearTimeout(this.idleTimer);
     this.lines.takeInput(chunk);
+    this.account.input(chunk);
     await this.keep(() => this.redactor.push(chunk));
     if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.idle(), this.holdBackMs).unref();
+    try {
+      this.account.check();
+    } catch (error) {
+      await this.commit();
+      throw error;
+    }
   }
 
   /** After silence what is undecided is kept as well. What fails is told to the next request. */
@@ -165,6 +123,7 @@ export class JobStream {
   private keep(work: () => Uint8Array[], isEnd = false): Promise<void> {
     const pieces = work();
     this.lines.takeOutput(pieces);
+    this.account.output(pieces);
     const position = isEnd ? this.lines.end : this.lines.before(this.base + this.redactor.settled);
     const next = this.working.then(() => this.stored.append(pieces, position));
     this.working = next.catch(() => undefined);
@@ -174,17 +133,23 @@ export class JobStream {
   /** Resolves when everything that was let go is durable, and on record. */
   async commit(): Promise<void> {
     await this.working;
-    await this.evidence.settled();
+    await this.account.settled();
     await this.stored.commit();
   }
 
   /** The end: everything is kept. */
-  async end(): Promise<void> {
-    if (this.ended) return;
+  end(): Promise<void> {
+    return (this.ending ??= this.finish());
+  }
+
+  private async finish(): Promise<void> {
     clearTimeout(this.idleTimer);
     await this.keep(() => this.redactor.end(), true);
-    await this.evidence.settled();
+    this.account.end();
+    await this.account.settled();
     await this.stored.end();
+    await this.stored.close();
+    this.closed(this);
   }
 
   /** Gives the stream up where it is: what is held back was not acknowledged. */
@@ -193,6 +158,7 @@ export class JobStream {
     this.redactor.close();
     await this.working;
     await this.stored.close();
+    this.closed(this);
   }
 
   /** Durable bytes, see {@link StoredStream.read}. */
@@ -206,6 +172,8 @@ const ABANDONED_MS = 24 * 3600 * 1000;
 
 class Job {
   readonly streams = new Map<string, Promise<JobStream>>();
+  /** Those that are open, or being opened. */
+  open = 0;
   exposed: Finding[] = [];
   generation = 0;
   forgetting: NodeJS.Timeout | undefined;
@@ -218,19 +186,24 @@ class Job {
 
 export class Jobs {
   private readonly jobs = new Map<string, Job>();
+  private readonly open = new Set<JobStream>();
+  /** Streams that are open, or being opened. */
+  private taken = 0;
 
   constructor(
     private readonly engine: Engine,
     readonly store: Store,
-    private readonly evidence: Evidence,
-    private readonly limits: JobLimits,
+    private readonly accounts: Accounts,
+    /** Whose turn it is to open a stream. */
+    private readonly turns: FairShare,
+    public limits: JobLimits,
   ) {}
 
-  /** Jobs and streams that are open. */
-  get counts(): { readonly jobs: number; readonly streams: number } {
-    let streams = 0;
-    for (const job of this.jobs.values()) streams += job.streams.size;
-    return { jobs: this.jobs.size, streams };
+  /** Jobs and streams that are open, and bytes that the streams hold back. */
+  get counts(): { readonly jobs: number; readonly streams: number; readonly heldBytes: number } {
+    let heldBytes = 0;
+    for (const stream of this.open) heldBytes += stream.heldBytes;
+    return { jobs: this.jobs.size, streams: this.open.size, heldBytes };
   }
 
   isLive(job: string): boolean {
@@ -242,9 +215,9 @@ export class Jobs {
     const job = this.job(jobName);
     let stream = job.streams.get(name);
     if (stream === undefined) {
-      if (job.streams.size >= this.limits.maxStreams)
-        throw new Refusal(503, `job has ${job.streams.size} streams, the most there may be`, { "retry-after": "10" });
-      stream = this.open(job, name);
+      const full = job.open >= this.limits.maxStreams ? `job has ${job.open}` : this.taken >= this.limits.maxOpen ? `there are ${this.taken}` : undefined;
+      if (full !== undefined) throw new Refusal(503, `${full} open streams, the most there may be`, { "retry-after": "10" });
+      stream = this.opened(job, name);
       job.streams.set(name, stream);
       stream.catch(() => job.streams.delete(name));
     }
@@ -256,23 +229,57 @@ export class Jobs {
     return this.jobs.get(job)?.streams.get(name);
   }
 
-  private async open(job: Job, name: string): Promise<JobStream> {
+  private async opened(job: Job, name: string): Promise<JobStream> {
+    job.open++;
+    this.taken++;
+    let leave: (() => void) | undefined;
+    try {
+      leave = await this.turns.enter(job.name);
+      const stream = await this.openStream(job, name);
+      this.open.add(stream);
+      return stream;
+    } catch (error) {
+      job.open--;
+      this.taken--;
+      throw error;
+    } finally {
+      leave?.();
+    }
+  }
+
+  private gone(job: Job, stream: JobStream): void {
+    if (!this.open.delete(stream)) return;
+    job.open--;
+    this.taken--;
+  }
+
+  private async openStream(job: Job, name: string): Promise<JobStream> {
     const stored = await this.store.stream(job.name, name);
     const { input, output } = stored.position;
     let lines = 0;
-    for await (const chunk of stored.read(0, false)) for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1)) lines++;
     let opened: JobStream | undefined;
+    const account = this.accounts.open(job.name, name, input);
     const redactor = job.scope.stream({
       name,
       onFinding: (finding) => {
         const placed = { ...finding, line: finding.line + lines, offset: finding.offset + input };
         if (placed.kind === "exposed") job.exposed.push(placed);
         opened?.found(placed);
-        this.evidence.finding(job.name, placed);
+        account.found(placed);
       },
     });
-    if (output === 0) this.evidence.event("job", job.name, { stream: name });
-    return (opened = new JobStream(stored, redactor, this.evidence, this.engine.limits.holdBackMs));
+    try {
+      for await (const chunk of stored.read(0, false)) {
+        account.restore(chunk);
+        for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1)) lines++;
+      }
+    } catch (error) {
+      redactor.close();
+      await stored.close();
+      throw error;
+    }
+    if (output === 0) this.accounts.evidence.event("job", job.name, { stream: name });
+    return (opened = new JobStream(stored, redactor, account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
   }
 
   private job(name: string): Job {
@@ -308,22 +315,35 @@ export class Jobs {
     return { generation: ++job.generation, reports, exposed };
   }
 
-  /** Ends a job: its streams are kept to the last byte; its secrets are forgotten after the grace period. Throws a 404 for one that is not open. */
+  /**
+   * Ends a job: its streams are kept to the last byte; its secrets are forgotten after the grace period. One that was begun before the sidecar was started anew is ended as
+   * well. Throws a 404 for one that is not open.
+   */
   async end(name: string): Promise<void> {
+    const info = this.jobs.has(name) ? undefined : await this.store.info(name);
+    if (info !== undefined && info.ended === undefined) await Promise.all(info.streams.map((stream) => this.stream(name, stream)));
     const job = this.jobs.get(name);
     if (job === undefined) throw new Refusal(404, "no such job is open");
     for (const stream of await Promise.all(job.streams.values())) await stream.end();
     await this.store.end(name);
-    this.evidence.event("end", name);
+    this.accounts.forgive(name);
+    this.accounts.evidence.event("end", name);
+    await this.accounts.evidence.settled();
     clearTimeout(job.forgetting);
     job.forgetting = setTimeout(() => void this.forget(job), this.limits.graceMs).unref();
   }
 
   private async forget(job: Job): Promise<void> {
     this.jobs.delete(job.name);
-    for (const stream of job.streams.values()) await (await stream).close();
+    for (const opening of job.streams.values()) {
+      const stream = await opening;
+      // Of a job that no one ended.
+      await stream.end().catch(() => undefined);
+      await stream.close();
+    }
     job.scope.close();
-    this.evidence.event("forget", job.name);
+    this.accounts.forgive(job.name);
+    this.accounts.evidence.event("forget", job.name);
   }
 
   /** Lets go of everything: what is undecided is dropped, for it was not acknowledged. */

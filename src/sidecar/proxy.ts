@@ -11,6 +11,7 @@ import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js"
 import type { Stage } from "../codec/stage.js";
 import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
+import type { Account } from "./accounts.js";
 import { checkTrailers } from "./http.js";
 import { Refusal } from "./jobs.js";
 
@@ -51,8 +52,8 @@ const TEXT = FRAMINGS.find(({ name }) => name === "text")!;
 export interface ForwardContext {
   readonly holdBackMs: number;
   readonly decode: Partial<DecodeLimits>;
-  /** A stream whose secrets are those of a job, or the global ones. */
-  open(job: string | undefined, options: { readonly joined?: boolean }): RedactorStream;
+  /** A stream whose secrets are those of a job, or the global ones, and its account. */
+  open(job: string | undefined): { readonly account: Account; readonly open: (options: { readonly joined?: boolean }) => RedactorStream };
   /** Resolves when everything that was found so far is on record; rejects if it cannot be. */
   settled(): Promise<void>;
 }
@@ -61,6 +62,7 @@ export interface ForwardContext {
 interface Body {
   readonly decoder: Stage;
   readonly masker: BodyMasker;
+  readonly account: Account;
   readonly encoder: Stage;
 }
 
@@ -120,7 +122,8 @@ export class Upstream {
       // It would have to go out before the body whose digest it is.
       if (given !== undefined) throw new Refusal(400, `${given}: the body is masked while it is sent, so this would not hold; send without it`);
       const [decoder, encoder] = [openDecoder(coding, this.context.decode), openEncoder(coding, this.context.decode)];
-      return { decoder, encoder, masker: framing.open((options) => this.context.open(headers[JOB] as string | undefined, options)) };
+      const { account, open } = this.context.open(headers[JOB] as string | undefined);
+      return { decoder, encoder, account, masker: framing.open(open) };
     } catch (error) {
       if (!(error instanceof LogveilError)) throw error;
       throw new Refusal(error.code === "LV_DECODE" ? 415 : 400, error.message);
@@ -145,14 +148,20 @@ export class Upstream {
    */
   private async *masked(
     request: IncomingMessage,
-    { decoder, masker, encoder }: Body,
+    { decoder, masker, account, encoder }: Body,
     failed: (error: unknown) => void,
   ): AsyncGenerator<Uint8Array, void, void> {
     const chunks = request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     async function* encoded(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void, void> {
       // Pieces hold until the next call; what is sent may wait longer.
+      account.output(pieces);
+      account.check();
       if (pieces.length > 0) yield* encoder.push(Buffer.concat(pieces));
     }
+    const mask = (piece: Uint8Array): Uint8Array[] => {
+      account.input(piece);
+      return masker.push(piece);
+    };
     try {
       for (;;) {
         const next = chunks.next();
@@ -162,11 +171,12 @@ export class Upstream {
         }
         const { done, value } = await next;
         if (done === true) break;
-        for await (const piece of decoder.push(value)) yield* encoded(masker.push(piece));
+        for await (const piece of decoder.push(value)) yield* encoded(mask(piece));
       }
       checkTrailers(request);
-      for await (const piece of decoder.end()) yield* encoded(masker.push(piece));
+      for await (const piece of decoder.end()) yield* encoded(mask(piece));
       yield* encoded(masker.end());
+      account.end();
       yield* encoder.end();
     } catch (error) {
       failed(error);

@@ -4,13 +4,19 @@ import type { AddressInfo } from "node:net";
 import { createEngine, type EngineOptions } from "../engine.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
+import type { SecretReport } from "../types.js";
+import { Accounts, type Evidence, type FindingOptions, NO_JOB } from "./accounts.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
 import { apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
-import { controlRoutes, listenUnix } from "./control.js";
+import { controlRoutes, listenUnix, type Reloading } from "./control.js";
+import { Gate } from "./gate.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
-import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
+import { type JobLimits, Jobs, Refusal } from "./jobs.js";
+import { exposition, type Gauges } from "./metrics.js";
+import { gaugesOf, statusOf } from "./status.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
+import { FairShare } from "./share.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { Tokens } from "./tokens.js";
 
@@ -19,7 +25,16 @@ export interface TcpAddress {
   readonly port: number;
 }
 
-export interface SidecarOptions {
+/** What can change while the sidecar runs. */
+export interface LiveOptions {
+  readonly engine: Pick<EngineOptions, "secrets" | "rules">;
+  readonly jobs: JobLimits;
+  readonly onFinding: FindingOptions;
+  /** Age from which on secrets are too old, in milliseconds. */
+  readonly secretsTtlMs?: number;
+}
+
+export interface SidecarOptions extends LiveOptions {
   readonly version: string;
   readonly listen: TcpAddress;
   /** Absent: no health and no figures. */
@@ -31,10 +46,15 @@ export interface SidecarOptions {
   readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
-  readonly jobs: JobLimits;
+  /** Longest wait of a new stream, or of a request that is forwarded, for its turn, in milliseconds. */
+  readonly turnMs: number;
+  /** Absent: there is nothing to read again. */
+  readonly reloading?: Reloading;
   /** Every request needs the token of its job. */
   readonly tokensRequired: boolean;
   readonly evidence: Evidence;
+  /** Figures of the audit. */
+  readonly audit?: () => Gauges["audit"];
   /** What an operator should know. Never holds bytes of a log. */
   readonly log: (level: "info" | "warn" | "error", message: string) => void;
 }
@@ -43,94 +63,128 @@ export interface Sidecar {
   readonly listen: TcpAddress;
   readonly admin: TcpAddress | undefined;
   readonly socket: string | undefined;
+  /** Rules in force, and the digest of the policy. */
+  readonly rules: number;
+  readonly policy: string;
+  /** The log, behind the engine: no known secret gets into it. */
+  readonly log: SidecarOptions["log"];
+  /** Puts other options in force, those of the engine first: on an error nothing has changed. */
+  apply(live: LiveOptions): Promise<void>;
+  /** The secrets were read again and are the same. */
+  refreshed(): void;
   /** Stops taking requests, waits for those under way for at most so many milliseconds. False if some had to be cut off. */
   close(graceMs: number): Promise<boolean>;
 }
 
-/** What findings of requests without a job are filed under. */
-const NO_JOB = "-";
 const CANARY_INTERVAL_MS = 60_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
+const SWEEP_INTERVAL_MS = 60_000;
+/** Streams that are opened at a time, and those of one job among them; most that wait. */
+const OPENING = { slots: 32, slotsPerJob: 8, maxWaiting: 20_000 };
 
 /** Starts a sidecar; resolves when it is ready. Throws `LV_CONFIG`, `LV_IO`, and what an engine throws. */
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
-  const { log, version } = options;
-  const counts = { findings: 0, requests: 0 };
+  const { version } = options;
   const store = await Store.open(options.store);
-  const engine = createEngine({ ...options.engine, onWarning: ({ message }) => log("warn", message) });
-  // Not the engine's own count: the self-test finds things, too.
-  const evidence: Evidence = {
-    finding(job, finding) {
-      counts.findings++;
-      options.evidence.finding(job, finding);
-    },
-    event: (...event) => options.evidence.event(...event),
-    settled: () => options.evidence.settled(),
+  const engine = createEngine({ ...options.engine, onWarning: ({ message }) => queueMicrotask(() => log("warn", message)) });
+  const state = { started: false, draining: false, closed: false };
+  const log: SidecarOptions["log"] = (level, message) => {
+    if (!state.closed) options.log(level, engine.redact(message, { name: "log" }));
   };
-  const jobs = new Jobs(engine, store, evidence, options.jobs);
+  const { evidence } = options;
+  const gate = new Gate(engine);
+  let live: LiveOptions = options;
+  const accounts = new Accounts(
+    evidence,
+    gate,
+    () => engine.policy,
+    (message) => log("warn", message),
+    live.onFinding,
+  );
+  tellSecrets(engine.reports, log);
+  accounts.tellPolicy();
+  gate.loaded(live.secretsTtlMs);
+  gate.leaked = await runCanary(engine);
+  const opening = new FairShare({ ...OPENING, waitMs: options.turnMs });
+  const jobs = new Jobs(engine, store, accounts, opening, live.jobs);
   const tokens = new Tokens(options.tokensRequired);
-  const state = { started: false, draining: false, leaked: await runCanary(engine) };
   const checks: Check[] = [
     { name: "accepting", run: async () => (state.draining ? "shutting down" : undefined) },
-    { name: "canary", run: async () => (state.leaked.length > 0 ? `masking failed for ${state.leaked.join(", ")}` : undefined) },
+    { name: "canary", run: async () => gate.distrust },
+    { name: "secrets", run: async () => gate.ignorance() },
     { name: "store", run: () => store.probe().then(() => undefined) },
     { name: "evidence", run: () => evidence.settled().then(() => undefined) },
   ];
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
-  const authorize: Parameters<typeof apiRoutes>[1] = ({ request }, job) => {
-    counts.requests++;
-    tokens.check(request, job);
-  };
-  const isTrusted = (): boolean => state.leaked.length === 0;
+  const authorize: Parameters<typeof apiRoutes>[1] = ({ request }, job) => tokens.check(request, job);
+  const forwarding =
+    options.upstream && new FairShare({ ...sharesOf(options.upstream.maxConnections), waitMs: options.turnMs, maxWaiting: OPENING.maxWaiting });
   const upstream =
     options.upstream &&
     new Upstream(options.upstream, options.upstream.routes, {
       holdBackMs: engine.limits.holdBackMs,
       decode: options.upstream.decode,
-      open: (job, kind) => (job === undefined ? engine : jobs.scope(job)).stream({ ...kind, onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
+      open(job) {
+        const account = accounts.openRequest(job);
+        const source = job === undefined ? engine : jobs.scope(job);
+        return { account, open: (kind) => source.stream({ ...kind, name: account.stream, onFinding: (finding) => account.found(finding) }) };
+      },
       settled: () => evidence.settled(),
     });
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const job = request.headers["logveil-job"];
-    counts.requests++;
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
     if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
-    if (!isTrusted()) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
-    await upstream!.forward(request, response);
+    accounts.check(typeof job === "string" ? job : undefined);
+    const gone = new AbortController();
+    response.once("close", () => gone.abort(new Refusal(503, "the client is gone")));
+    const leave = await forwarding!.enter(typeof job === "string" ? job : NO_JOB, gone.signal);
+    try {
+      await upstream!.forward(request, response);
+    } finally {
+      leave();
+    }
   };
   const data =
-    upstream === undefined ? serveRoutes(apiRoutes(jobs, authorize, isTrusted), options.server, failed) : serveRoutes([], options.server, failed, forward);
-  const status = (): { jobs: number; streams: number; secrets: number; needles: number } => ({
-    ...jobs.counts,
-    secrets: engine.stats().secrets,
-    needles: engine.stats().needles,
-  });
-  const ready = (): boolean => state.started && !state.draining && state.leaked.length === 0;
-  const control = serveRoutes(
-    controlRoutes(jobs, tokens, () => ({ version, ready: ready(), ...status() })),
-    options.server,
-    failed,
-  );
-  const metrics = (): Parameters<typeof adminRoutes>[3] extends () => infer M ? M : never => ({
-    counters: {
-      findings_total: { help: "Spans that were masked, counted or exposed", values: { "": counts.findings } },
-      requests_total: { help: "Requests on the data port", values: { "": counts.requests } },
-    },
-    gauges: Object.fromEntries(Object.entries({ ...status(), ready: Number(ready()) }).map(([name, value]) => [name, { help: `Number of ${name}`, value }])),
-  });
+    upstream === undefined
+      ? serveRoutes(
+          apiRoutes(jobs, authorize, (job) => accounts.check(job)),
+          options.server,
+          failed,
+        )
+      : serveRoutes([], options.server, failed, forward);
+  const started = Date.now();
+  const reloaded = (): Reloading["last"] => options.reloading?.last ?? { at: started, ok: true, needsRestart: [] };
+  const ready = (): boolean => state.started && !state.draining && gate.distrust === undefined && gate.ignorance() === undefined;
+  const gauges = (): Gauges => {
+    const audit = options.audit?.();
+    const shares = forwarding === undefined ? [opening] : [opening, forwarding];
+    return { version, ready: ready(), ...gaugesOf(engine, jobs, accounts, gate, shares, reloaded()), ...(audit && { audit }) };
+  };
+  const status = (): object => statusOf(gauges(), accounts.figures, engine.policy, reloaded());
+  const control = serveRoutes(controlRoutes(jobs, tokens, status, options.reloading), options.server, failed);
   const admin = serveRoutes(
-    adminRoutes(version, checks, () => state.started, metrics),
+    adminRoutes(version, checks, () => state.started, exposition(accounts.figures, gauges)),
     options.server,
     failed,
   );
+  for (const [name, server] of [
+    ["data", data],
+    ["control", control],
+  ] as const) {
+    server.on("request", (_: IncomingMessage, response: ServerResponse) =>
+      response.once("close", () => accounts.figures.count("requests", name, response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "none")),
+    );
+  }
 
   const timers = [
     setInterval(() => {
       runCanary(engine).then((leaked) => {
         if (leaked.length > 0) log("error", `the self-test failed: masking let ${leaked.join(", ")} through; nothing is taken any more`);
-        state.leaked = leaked;
+        gate.leaked = leaked;
       }, failed);
     }, CANARY_INTERVAL_MS),
+    setInterval(() => accounts.sweep(), SWEEP_INTERVAL_MS),
     setInterval(() => void store.prune(Date.now(), (job) => jobs.isLive(job)).catch(failed), PRUNE_INTERVAL_MS),
   ];
   for (const timer of timers) timer.unref();
@@ -144,18 +198,50 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     listen,
     admin: adminAddress,
     socket: options.socket,
+    get rules() {
+      return engine.stats().rules;
+    },
+    get policy() {
+      return engine.policy;
+    },
+    log,
+    async apply(next) {
+      tellSecrets(await engine.replace(next.engine), log);
+      live = next;
+      accounts.apply(next.onFinding);
+      jobs.limits = next.jobs;
+      accounts.tellPolicy();
+      gate.loaded(next.secretsTtlMs);
+    },
+    refreshed: () => gate.loaded(live.secretsTtlMs),
     async close(graceMs) {
+      const until = performance.now() + graceMs;
       state.draining = true;
       for (const timer of timers) clearInterval(timer);
       const whole = (await Promise.all([data, control].map((server) => stop(server, graceMs)))).every(Boolean);
       await jobs.close();
       await upstream?.close();
+      await accounts.close(Math.max(0, until - performance.now()));
       await stop(admin, 0);
+      if (!whole) log("warn", `requests that took longer than ${graceMs} ms were cut off; what they had not been told is kept is to be sent again`);
+      state.closed = true;
       engine.close();
       return whole;
     },
   };
 }
+
+/** Secrets that are not masked, or only with care. */
+function tellSecrets(reports: readonly SecretReport[], log: SidecarOptions["log"]): void {
+  for (const { kind, name, reason } of reports)
+    if (kind !== "duplicate") log("warn", `secret ${name} ${kind === "refused" ? "is NOT masked" : "is masked with care"}: ${reason}`);
+}
+
+/** A job does not get all connections to the upstream while there are several. */
+const sharesOf = (connections: number): { slots: number; slotsPerJob: number } => ({
+  slots: connections,
+  slotsPerJob: Math.max(1, Math.floor(connections * 0.75)),
+});
 
 /** Code and name of what failed: never a text that could hold input. */
 function describe(error: unknown): string {

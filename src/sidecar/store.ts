@@ -2,6 +2,7 @@
  * The embedded store: a folder of jobs, each a folder of streams. Names become folder names by percent-encoding, so any name is safe. Everything in it is masked.
  */
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LogveilError } from "../errors.js";
@@ -50,7 +51,7 @@ export class Store {
   async stream(job: string, stream: string): Promise<StoredStream> {
     const folder = this.folderOf(job);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    if ((await this.info(job)) === undefined) await this.writeInfo(job, { started: Date.now() });
+    if (!existsSync(join(folder, JOB_FILE))) await this.writeInfo(job, { started: Date.now() });
     return StoredStream.open(join(folder, encodeName(stream)), this.options);
   }
 
@@ -112,8 +113,10 @@ export class Store {
 
   private async writeInfo(job: string, info: object): Promise<void> {
     const file = join(this.folderOf(job), JOB_FILE);
-    await writeFile(`${file}.part`, `${JSON.stringify(info)}\n`, { mode: 0o600, flush: true });
-    await rename(`${file}.part`, file);
+    // Several streams may begin at a time.
+    const part = `${file}.${randomUUID()}.part`;
+    await writeFile(part, `${JSON.stringify(info)}\n`, { mode: 0o600, flush: true });
+    await rename(part, file);
   }
 }
 

@@ -74,6 +74,27 @@ describe("audit verify", () => {
     expect(verify(join(copy, names[0]!)).out).not.toContain("audit.head");
   });
 
+  test("a log is one that the audit tells of, or it is not", async () => {
+    const open = folder();
+    const audit = await openAudit({ folder: open });
+    const ledger = audit.ledger({ job: "42", stream: "make" });
+    const log = join(open, "make.log");
+    writeFileSync(log, "a masked log\n");
+    ledger.output(Buffer.from("a masked log\n"));
+    await audit.append(ledger.summary());
+    expect(verify("--log", log, open)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/\nlog {5}of 13 bytes: job 42, stream make, as it left by \S+Z \(record \d+, .*, only chained\)\n/),
+    });
+    await audit.checkpoint();
+    expect(verify("--log", log, open).out).toMatch(/stream make, as it left by \S+Z \(record \d+, [^,]*\)\n/);
+    await audit.close();
+    writeFileSync(log, "a maskt log!\n");
+    expect(verify("--log", log, open)).toMatchObject({ code: 1, out: expect.stringContaining("NOT OK  the log (13 bytes) is none of which a summary tells") });
+    expect(spawnSync(process.execPath, [main, "audit", "verify", "--log", "-", open], { input: "a masked log\n" }).status).toBe(0);
+    expect(verify("--log", "/nowhere", open)).toMatchObject({ code: 2, err: expect.stringContaining("--log: cannot read /nowhere (ENOENT)") });
+  });
+
   test("tells how many records are only chained", async () => {
     const open = folder();
     const audit = await openAudit({ folder: open });

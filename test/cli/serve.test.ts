@@ -1,50 +1,10 @@
 /** `logveil serve` as a process: useful without configuration, ends in order, loses nothing that it acknowledged, keeps nothing raw. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { call, temporary } from "../support/sidecar.js";
-
-const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const SECRET = "env-token-9876543210-abcdef";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-interface Process {
-  readonly child: ChildProcess;
-  readonly port: number;
-  readonly admin: number;
-  readonly env: NodeJS.ProcessEnv;
-  readonly told: () => string;
-}
-
-/** A sidecar whose state lies in `home`; resolves when it is ready. */
-async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = []): Promise<Process> {
-  const [port, admin] = ports ?? [await freePort(), await freePort()];
-  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET };
-  const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
-    env,
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  let told = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
-  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 20_000, interval: 50 });
-  return { child, port, admin, env, told: () => told };
-}
-
-const logveil = (env: NodeJS.ProcessEnv, args: readonly string[], input = ""): { status: number | null; stdout: string; stderr: string } =>
-  spawnSync(process.execPath, [COMMAND, ...args], { env, input, encoding: "utf8" });
+import { logveil, SECRET, serve } from "./support.js";
 
 function everyFile(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
@@ -54,7 +14,7 @@ function everyFile(folder: string): string[] {
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
   const home = temporary();
-  const { child, port, env, told } = await serve(home);
+  const { child, port, env, lines } = await serve(home);
   const path = "/v1/jobs/42/streams/make";
   expect((await call({ port }, "POST", path, `hello ${SECRET}\n`)).status).toBe(200);
   const added = logveil(env, ["secrets", "add", "--job", "42"], "OTHER=job-secret-13579");
@@ -67,10 +27,14 @@ test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60
   const server = `http://127.0.0.1:${port}`;
   expect(logveil(env, ["logs", "42", "--server", server]).stdout).toBe("hello [REDACTED:BUILD_TOKEN]\nand [REDACTED:OTHER]\n");
   expect(logveil(env, ["logs", "--server", server]).stdout).toMatch(/^42 {2}\S+ {2}ended {2}make\n$/);
-  expect(JSON.parse(logveil(env, ["status"]).stdout)).toMatchObject({ ready: true, jobs: 1, streams: 1 });
+  expect(JSON.parse(logveil(env, ["status"]).stdout)).toMatchObject({ ready: true, jobs: 1, streams: 0, findings: { "masked registered": 2 } });
   child.kill("SIGTERM");
   expect(await once(child, "exit")).toEqual([0, null]);
-  expect(told()).toMatch(/^\S+ info listening on \S+\n\S+ info logs are kept in .*\n\S+ info SIGTERM: .*\n$/);
+  expect(lines()).toEqual([
+    expect.stringMatching(/^info listening on http:/),
+    expect.stringMatching(/^info logs are kept in /),
+    expect.stringMatching(/^info SIGTERM: /),
+  ]);
   const verified = logveil(env, ["audit", "verify", join(home, "state", "logveil", "audit")]);
   expect([verified.status, verified.stdout]).toEqual([0, expect.stringMatching(/^ok /)]);
   for (const file of everyFile(home)) {

@@ -30,7 +30,7 @@ describe("one thing wrong with a file", () => {
     ["listen: [a]]\n", "FILE:1: no YAML: it cannot be understood here"],
     ["log: !!map {}\n", "FILE:1: tags (!) are not taken: the schema tells what a value is"],
     ["? [a]\n: b\n", "FILE:1: expected a name before the colon"],
-    ["log: { <<: { level: info } }\n", "FILE:1: log: unknown field; known: level"],
+    ["log: { <<: { level: info } }\n", "FILE:1: log: unknown field; known: level, format"],
     // Unknown fields.
     ["listn: 1\n", 'FILE:1: unknown field "listn"; did you mean listen?'],
     ["store:\n  max_age: 1d\n", 'FILE:2: store: unknown field "max_age"; did you mean maxAge?'],
@@ -44,7 +44,7 @@ describe("one thing wrong with a file", () => {
     ["routes:\n  - path: /a\n    path: /b\n    framing: text\n", "FILE:3: path: said twice, first on line 2"],
     // Wrong types.
     ["store: /x\n", "FILE:1: store: expected a mapping of dir, maxFileSize, maxAge, compress"],
-    ["log: [debug]\n", "FILE:1: log: expected a mapping of level"],
+    ["log: [debug]\n", "FILE:1: log: expected a mapping of level, format"],
     ["mask:\n  text:\n", "FILE:2: mask.text: expected text; leave the field out for its default"],
     ["mask: { style: fixed, text: 5 }\n", 'FILE:1: mask.text: expected a text; put "quotes" around it'],
     ["rules: { learn: yes }\n", "FILE:1: rules.learn: expected true or false; did you mean true?"],

@@ -4,7 +4,10 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { COMMANDS, CONFIGURATION, longName } from "../../src/cli/options.js";
+import { changesOf, LIVE } from "../../src/config/changes.js";
 import { configSchema, FIELDS } from "../../src/config/fields.js";
+import { loadConfig } from "../../src/config/load.js";
+import type { Config } from "../../src/config/schema.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -57,4 +60,24 @@ test("docs/configuration.md is what scripts/docs.mjs makes", () => {
   const { stdout, stderr } = spawnSync(process.execPath, ["scripts/docs.mjs", "--print"], { cwd: root, encoding: "utf8" });
   expect(stderr).toBe("");
   expect(readFileSync(`${root}docs/configuration.md`, "utf8"), "run: node scripts/docs.mjs").toBe(stdout);
+});
+
+test("what a reload can change are fields, and only what differs is named", () => {
+  for (const live of LIVE)
+    expect(
+      FIELDS.some(({ path }) => path === live || path.startsWith(`${live}.`)),
+      live,
+    ).toBe(true);
+  const load = (flags: object): Config => loadConfig({ flags, env: {} }).config;
+  const before = load({});
+  expect(changesOf(before, load({}))).toEqual({ live: [], needRestart: [] });
+  expect(
+    changesOf(
+      before,
+      load({ log: { level: "debug", format: "json" }, rules: { disable: ["x"] }, limits: { maxStreams: 5, holdBack: "1s" }, jobs: { grace: "1s" } }),
+    ),
+  ).toEqual({
+    live: ["rules.disable", "limits.maxStreams", "jobs.grace", "log.level"],
+    needRestart: ["limits.holdBack", "log.format"],
+  });
 });

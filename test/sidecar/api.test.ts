@@ -199,7 +199,7 @@ test("without evidence nothing is acknowledged", async () => {
   expect(refused).toMatchObject({ status: 503, headers: { "retry-after": "10" } });
   expect(refused.body).not.toContain("global-secret");
   const ready = await call({ port: sidecar.admin!.port }, "GET", "/readyz");
-  expect([ready.status, JSON.parse(ready.body)]).toEqual([503, { checks: { accepting: "ok", canary: "ok", store: "ok", evidence: "ENOSPC" } }]);
+  expect([ready.status, JSON.parse(ready.body)]).toEqual([503, { checks: { accepting: "ok", canary: "ok", secrets: "ok", store: "ok", evidence: "ENOSPC" } }]);
 });
 
 test("tells health and figures", async () => {
@@ -207,7 +207,7 @@ test("tells health and figures", async () => {
   const admin = { port: sidecar.admin!.port };
   await call(sidecar, "POST", LOG, "global-secret-0123456789\n");
   for (const path of ["/livez", "/startupz", "/readyz"]) expect((await call(admin, "GET", path)).status).toBe(200);
-  expect((await call(admin, "GET", "/metrics")).body).toContain("\nlogveil_findings_total 1\n");
+  expect((await call(admin, "GET", "/metrics")).body).toContain('\nlogveil_findings_total{kind="masked",confidence="registered"} 1\n');
   expect(JSON.parse((await call(admin, "GET", "/version")).body)).toMatchObject({ version: "0.0.0" });
 });
 

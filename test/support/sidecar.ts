@@ -4,7 +4,7 @@ import { request as send, type IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import type { Evidence } from "../../src/sidecar/jobs.js";
+import type { Evidence, StreamRecord } from "../../src/sidecar/accounts.js";
 import { startSidecar, type Sidecar, type SidecarOptions } from "../../src/sidecar/serve.js";
 
 export const temporary = (): string => {
@@ -17,8 +17,20 @@ export const temporary = (): string => {
 export class Witness implements Evidence {
   readonly told: unknown[] = [];
   failure: Error | undefined;
-  finding(job: string, finding: object): void {
-    this.told.push({ job, ...finding });
+  /** What streams came to, by their names. */
+  readonly sums = new Map<string, { input: number; output: string; ended: boolean }>();
+  record(job: string, stream: string, offset: number): StreamRecord {
+    const sum = { input: offset, output: "", ended: false };
+    this.sums.set(`${job}/${stream}`, sum);
+    return {
+      input: ({ length }) => void (sum.input += length),
+      output: (piece) => void (sum.output += Buffer.from(piece).toString("latin1")),
+      finding: (finding) => void this.told.push({ job, ...finding }),
+      end: () => void (sum.ended = true),
+    };
+  }
+  policy(): void {
+    // Its digest is told by the audit.
   }
   event(type: string, job: string): void {
     this.told.push({ type, job });
@@ -40,7 +52,9 @@ export async function start(change: Partial<SidecarOptions> = {}): Promise<{ sid
     store: { folder: join(folder, "logs"), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" },
     engine: { secrets: [{ name: "GLOBAL", value: "global-secret-0123456789" }], limits: { holdBackMs: 50 } },
     server: { headersTimeoutMs: 5000, idleTimeoutMs: 10_000, maxConnections: 1000 },
-    jobs: { maxJobs: 100, maxStreams: 100, graceMs: 100 },
+    jobs: { maxJobs: 100, maxStreams: 100, maxOpen: 1000, graceMs: 100 },
+    onFinding: { actions: {} },
+    turnMs: 5000,
     tokensRequired: false,
     evidence: witness,
     log: (level, message) => logs.push(`${level}: ${message}`),

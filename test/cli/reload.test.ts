@@ -1,0 +1,125 @@
+/** Reload of a running sidecar: all of it or nothing, by signal, command or API; secrets that become too old and heal. */
+import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { call, temporary } from "../support/sidecar.js";
+import { logveil, type Process, SECRET, serve } from "./support.js";
+
+const LOG = "/v1/jobs/j/streams/s";
+const [FIRST, SECOND] = ["first-secret-0123456789", "second-secret-0123456789"];
+
+function write(file: string, text: string): string {
+  writeFileSync(file, text, { mode: 0o600 });
+  return file;
+}
+
+/** What a stream of its own makes of a text. */
+async function masked({ port }: Process, stream: string, text: string): Promise<string> {
+  const path = `/v1/jobs/j/streams/${stream}`;
+  await call({ port }, "POST", path, text);
+  await call({ port }, "POST", `${path}/end`);
+  return (await call({ port }, "GET", path)).body;
+}
+
+test("secrets, rules and actions that were changed are in force; what is wrong changes nothing", { timeout: 120_000 }, async () => {
+  const home = temporary();
+  const list = write(join(home, "secrets.env"), `A=${FIRST}\n`);
+  const yaml = (more: string): string => `secrets: { files: [${list}] }\n${more}`;
+  const config = write(join(home, "logveil.yaml"), yaml(""));
+  const sidecar = await serve(home, undefined, ["--config", config]);
+  const { env, port, child, lines } = sidecar;
+  await call({ port }, "POST", LOG, `open ${FIRST} ${SECOND}\n`);
+  write(list, `B=${SECOND}\n`);
+  const reloaded = logveil(env, ["reload"]);
+  expect([reloaded.status, reloaded.stderr, reloaded.stdout]).toEqual([0, "", expect.stringMatching(/^reloaded: secrets.files; 2 secrets, \d+ rules\n$/)]);
+  // What was open is masked by both, what is new by what is in force.
+  await call({ port }, "POST", LOG, `later ${FIRST} ${SECOND}\n`);
+  await call({ port }, "POST", `${LOG}/end`);
+  expect((await call({ port }, "GET", LOG)).body).toBe(`open [REDACTED:A] ${SECOND}\nlater [REDACTED:A] [REDACTED:B]\n`);
+  expect(await masked(sidecar, "new", `${FIRST} ${SECOND} ${SECRET}\n`)).toBe(`${FIRST} [REDACTED:B] [REDACTED:BUILD_TOKEN]\n`);
+
+  write(config, yaml("rules: { disable: [no-such-rule] }\nbogus: 1\n"));
+  const refused = await call({ socket: join(home, "run/logveil/control.sock") }, "POST", "/v1/reload");
+  expect(refused.status).toBe(422);
+  expect(JSON.parse(refused.body)).toMatchObject({ error: "LV_CONFIG", problems: [expect.stringMatching(/^.*logveil.yaml:3: unknown field "bogus"/)] });
+  write(config, yaml("rules: { disable: [no-such-rule] }\n"));
+  expect(logveil(env, ["reload"])).toMatchObject({ status: 2, stderr: expect.stringContaining("there is no rule no-such-rule") });
+  write(list, "no list of secrets: hunter2-hunter2");
+  child.kill("SIGHUP");
+  await vi.waitFor(() => expect(lines().filter((line) => line.startsWith("error nothing was reloaded, what was in force stays: ")).length).toBe(3));
+  expect(sidecar.told()).not.toContain("hunter2");
+  const status = (): { ready: boolean; reload: object } => JSON.parse(logveil(env, ["status"]).stdout) as { ready: boolean; reload: object };
+  expect(status()).toMatchObject({ ready: true, reload: { ok: false, error: expect.stringContaining("no-such-rule") } });
+  expect(await masked(sidecar, "still", `${SECOND}\n`)).toBe("[REDACTED:B]\n");
+
+  write(list, `C=${FIRST}\n`);
+  write(config, yaml("log: { level: warn }\naudit: { checkpointEvery: 10 }\nstore: { compress: zstd }\nonFinding: { actions: { certain: warn } }\n"));
+  child.kill("SIGHUP");
+  await vi.waitFor(() => expect(status()).toMatchObject({ reload: { ok: true, needsRestart: ["store.compress", "audit.checkpointEvery"] } }));
+  await vi.waitFor(() => expect(lines()).toContain("warn needs a restart: store.compress, audit.checkpointEvery"));
+  expect(await masked(sidecar, "last", `${FIRST}\n`)).toBe("[REDACTED:C]\n");
+  await vi.waitFor(() => expect(lines().at(-1)).toBe("warn found: secret C in job j, stream last, line 1, offset 0: masked"));
+  const metrics = (await call({ port: sidecar.admin }, "GET", "/metrics")).body;
+  expect(metrics).toContain("\nlogveil_config_last_reload_successful 1\n");
+});
+
+test("secrets that cannot be read again become too old; once they can be, all is well by itself", { timeout: 120_000 }, async () => {
+  const home = temporary();
+  const list = write(join(home, "secrets.env"), `A=${FIRST}\n`);
+  const config = write(join(home, "logveil.yaml"), `secrets: { files: [${list}], ttl: 1s }\n`);
+  const sidecar = await serve(home, undefined, ["--config", config]);
+  renameSync(list, `${list}.away`);
+  await vi.waitFor(async () => expect((await call(sidecar, "POST", LOG, "text\n")).status).toBe(503), { timeout: 30_000, interval: 100 });
+  const ready = await call({ port: sidecar.admin }, "GET", "/readyz");
+  expect([ready.status, JSON.parse(ready.body)]).toMatchObject([
+    503,
+    { checks: { secrets: expect.stringMatching(/^the secrets are older than secrets.ttl/) } },
+  ]);
+  write(list, `A=${SECOND}\n`);
+  await vi.waitFor(async () => expect((await call(sidecar, "POST", LOG, "text\n")).status).toBe(200), { timeout: 30_000, interval: 100 });
+  expect(await masked(sidecar, "new", `${SECOND}\n`)).toBe("[REDACTED:A]\n");
+  expect(sidecar.lines().filter((line) => / secrets (can|were)/.test(line))).toEqual([
+    `error secrets cannot be read again: secrets.files: cannot read ${list} (ENOENT); after secrets.ttl requests are refused`,
+    "info secrets were read again: 2",
+    "info secrets can be read again",
+  ]);
+});
+
+test("address and key of the webhook are secrets themselves", { timeout: 120_000 }, async () => {
+  const got: string[] = [];
+  const service = createServer((request, response) => {
+    request.setEncoding("utf8").on("data", (text: string) => got.push(text));
+    request.on("end", () => response.writeHead(500).end());
+  });
+  await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => service.close().closeAllConnections());
+  const home = temporary();
+  const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}/hook?key=0123456789abcdef`;
+  const key = "a-signing-key-of-32-bytes-or-more";
+  const config = write(
+    join(home, "logveil.yaml"),
+    `onFinding: { actions: { certain: webhook }, webhook: { url: "${url}", secretFile: ${write(join(home, "key"), `${key}\n`)} } }\n`,
+  );
+  const sidecar = await serve(home, undefined, ["--config", config]);
+  expect(await masked(sidecar, "s", `curl ${url} -k ${key} ${SECRET}\n`)).toBe(
+    "curl [REDACTED:onFinding.webhook.url] -k [REDACTED:onFinding.webhook.secretFile] [REDACTED:BUILD_TOKEN]\n",
+  );
+  await vi.waitFor(() => expect(got.join("")).toContain('"secret":"BUILD_TOKEN"'));
+  sidecar.child.kill("SIGTERM");
+  await new Promise((resolve) => sidecar.child.once("close", resolve));
+  expect(sidecar.lines().at(-1)).toMatch(/^warn onFinding.webhook: 3 findings were not delivered: .*; the audit has them$/);
+  for (const name of readdirSync(home, { recursive: true, encoding: "utf8" })) {
+    const file = join(home, name);
+    if (["logveil.yaml", "key"].includes(name) || !statSync(file).isFile()) continue;
+    const text = readFileSync(file, "latin1");
+    for (const raw of [url, key, SECRET]) expect(text.includes(raw), file).toBe(false);
+  }
+  for (const raw of [url, key, SECRET]) expect(sidecar.told() + got.join("")).not.toContain(raw);
+  write(join(home, "key"), "short");
+  expect(logveil(sidecar.env, ["serve", "--config", config])).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("expected a key of 16 bytes or more"),
+  });
+});
