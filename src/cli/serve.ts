@@ -1,13 +1,17 @@
 /** `logveil serve`: the sidecar as a process: configuration, signals, its own log. */
+import type { TlsOptions } from "node:tls";
 import { fromEnvironment, fromLists } from "../providers/sources.js";
 import { openAudit } from "../audit/audit.js";
-import { type Config, fieldsFromOptions, loadConfig, printAddress } from "../config/index.js";
+import { type Config, fieldsFromOptions, loadConfig } from "../config/index.js";
 import { LogveilError } from "../errors.js";
 import { hardenProcess } from "../native/loader.js";
 import type { RuleSource } from "../rules/schema.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
 import { type SidecarOptions, startSidecar } from "../sidecar/serve.js";
+import { inheritedSockets } from "../sidecar/listen.js";
+import { readTls } from "../sidecar/tls.js";
+import { readTokens } from "../sidecar/tokens.js";
 import type { SecretInput } from "../types.js";
 import { EXIT } from "./options.js";
 
@@ -33,7 +37,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
   });
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
   const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
-  log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
+  log("info", `listening on ${config.tls.cert === undefined ? "http" : "https"}://${sidecar.listen.address}`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
   const signal = await new Promise<string>((resolve) => {
@@ -63,14 +67,10 @@ function logger(least: string): Log {
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
     ["routes: maskResponses", config.routes.some(({ maskResponses }) => maskResponses)],
-    ["control.tcp", config.control.tcp !== "off"],
-    ["tls", config.tls.cert !== undefined],
-    ["auth.tokenFile", config.auth.tokenFile !== undefined],
     ["spool.enabled", config.spool.enabled],
     ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
     ["secrets.ttl", config.secrets.ttl !== "off"],
     ["onFinding.actions", Object.keys(config.onFinding.actions).length > 0],
-    ["limits.requestTimeout", config.limits.requestTimeout !== "off"],
   ];
   for (const [field, isSet] of unserved) if (isSet) throw new LogveilError("LV_CONFIG", `${field}: this version does not do that; leave it out`);
 }
@@ -83,16 +83,19 @@ function secretsOf({ secrets }: Config): SecretInput[] {
 }
 
 function optionsOf(config: Config, version: string, secrets: readonly SecretInput[], extra: readonly RuleSource[]): Omit<SidecarOptions, "evidence" | "log"> {
-  const { limits, rules, mask } = config;
-  if (config.listen.kind !== "tcp") throw new LogveilError("LV_CONFIG", `listen: ${printAddress(config.listen)}: this version listens on TCP only`);
-  if (config.admin.listen.kind !== "tcp")
-    throw new LogveilError("LV_CONFIG", `admin.listen: ${printAddress(config.admin.listen)}: this version listens on TCP only`);
+  const { limits, rules, mask, auth, control } = config;
+  const tls = tlsOf(config.tls, "tls");
+  const controlTls = tlsOf(control.tls, "control.tls");
+  const inherited = inheritedSockets(process.env, process.pid);
   return {
     version,
-    listen: config.listen,
-    admin: config.admin.listen,
-    socket: config.control.socket,
-    tokensRequired: false,
+    listen: inherited.data ?? config.listen,
+    ...(tls && { tls }),
+    admin: inherited.admin ?? config.admin.listen,
+    socket: control.socket,
+    ...(control.tcp !== "off" && controlTls && { control: { listen: control.tcp, tls: controlTls } }),
+    tokensRequired: auth.tokenFile !== undefined,
+    ...(auth.tokenFile !== undefined && { tokens: readTokens(auth.tokenFile, "auth.tokenFile") }),
     store: { folder: config.store.dir, maxFileBytes: config.store.maxFileSize, maxAgeMs: config.store.maxAge, compress: config.store.compress },
     ...(config.upstream.url !== undefined && {
       upstream: {
@@ -118,7 +121,16 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
         policy: rules.policy,
       },
     },
-    server: { headersTimeoutMs: limits.headerTimeout, idleTimeoutMs: limits.idleTimeout, maxConnections: limits.maxConnections },
+    server: {
+      headersTimeoutMs: limits.headerTimeout,
+      idleTimeoutMs: limits.idleTimeout,
+      ...(limits.requestTimeout !== "off" && { requestTimeoutMs: limits.requestTimeout }),
+      maxConnections: limits.maxConnections,
+    },
     jobs: { maxJobs: config.jobs.maxJobs, maxStreams: limits.maxStreamsPerJob, graceMs: config.jobs.grace },
   };
 }
+
+/** What TLS of a port needs; undefined: it is cleartext. Throws `LV_CONFIG`. */
+const tlsOf = ({ cert, key, clientCa }: Config["tls"], field: string): TlsOptions | undefined =>
+  cert === undefined || key === undefined ? undefined : readTls({ cert, key, clientCa }, field);

@@ -1,48 +1,52 @@
 /** The composition root of the sidecar: engine, store, jobs, and the servers around them. */
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { TlsOptions } from "node:tls";
 import { createEngine, type EngineOptions } from "../engine.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
-import { apiRoutes } from "./api.js";
+import { type Access, apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
-import { controlRoutes, listenUnix } from "./control.js";
-import { serveRoutes, type ServerLimits } from "./http.js";
+import { controlRoutes } from "./control.js";
+import { type Connection, serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
+import { type Bound, listenOn, type Where } from "./listen.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
 import { isName, Store, type StoreOptions } from "./store.js";
-import { Tokens } from "./tokens.js";
-
-export interface TcpAddress {
-  readonly host: string;
-  readonly port: number;
-}
+import { type ListedToken, Tokens } from "./tokens.js";
 
 export interface SidecarOptions {
   readonly version: string;
-  readonly listen: TcpAddress;
+  readonly listen: Where;
+  /** Of the data port; absent: cleartext. With authorities of clients, each needs a certificate. */
+  readonly tls?: TlsOptions;
   /** Absent: no health and no figures. */
-  readonly admin?: TcpAddress;
-  /** Path of the control socket; absent: no control API. */
+  readonly admin?: Where;
+  /** Path of the control socket; absent: no control API on it. */
   readonly socket?: string;
+  /** The control API over TCP, for clients with certificates. */
+  readonly control?: { readonly listen: Where; readonly tls: TlsOptions };
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
   readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   readonly jobs: JobLimits;
-  /** Every request needs the token of its job. */
+  /** Every request needs the token of its job, or a certificate that names it. */
   readonly tokensRequired: boolean;
+  /** Tokens besides those that the control API issues. */
+  readonly tokens?: readonly ListedToken[];
   readonly evidence: Evidence;
   /** What an operator should know. Never holds bytes of a log. */
   readonly log: (level: "info" | "warn" | "error", message: string) => void;
 }
 
 export interface Sidecar {
-  readonly listen: TcpAddress;
-  readonly admin: TcpAddress | undefined;
+  readonly listen: Bound;
+  readonly admin: Bound | undefined;
   readonly socket: string | undefined;
+  /** Where the control API is over TCP. */
+  readonly control: Bound | undefined;
   /** Stops taking requests, waits for those under way for at most so many milliseconds. False if some had to be cut off. */
   close(graceMs: number): Promise<boolean>;
 }
@@ -68,7 +72,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     settled: () => options.evidence.settled(),
   };
   const jobs = new Jobs(engine, store, evidence, options.jobs);
-  const tokens = new Tokens(options.tokensRequired);
+  const tokens = new Tokens({ required: options.tokensRequired, listed: options.tokens ?? [], keepsLogs: options.upstream === undefined });
   const state = { started: false, draining: false, leaked: await runCanary(engine) };
   const checks: Check[] = [
     { name: "accepting", run: async () => (state.draining ? "shutting down" : undefined) },
@@ -77,9 +81,13 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     { name: "evidence", run: () => evidence.settled().then(() => undefined) },
   ];
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
-  const authorize: Parameters<typeof apiRoutes>[1] = ({ request }, job) => {
-    counts.requests++;
-    tokens.check(request, job);
+  const access: Access = {
+    check({ request, connection }, job) {
+      counts.requests++;
+      tokens.check(request, connection, job);
+    },
+    checkSome: ({ request, connection }) => tokens.checkSome(request, connection),
+    may: ({ request, connection }, job) => tokens.may(request, connection, job),
   };
   const isTrusted = (): boolean => state.leaked.length === 0;
   const upstream =
@@ -90,27 +98,29 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       open: (job) => (job === undefined ? engine : jobs.scope(job)).stream({ onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
       settled: () => evidence.settled(),
     });
-  const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const forward = async (request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void> => {
     const job = request.headers["logveil-job"];
     counts.requests++;
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
-    if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
+    tokens.check(request, connection, typeof job === "string" ? job : NO_JOB);
     if (!isTrusted()) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
     await upstream!.forward(request, response);
   };
-  const data =
-    upstream === undefined ? serveRoutes(apiRoutes(jobs, authorize, isTrusted), options.server, failed) : serveRoutes([], options.server, failed, forward);
+  const served = { limits: options.server, failed };
+  const data = serveRoutes(upstream === undefined ? apiRoutes(jobs, access, isTrusted) : [], {
+    ...served,
+    tls: options.tls,
+    ...(upstream !== undefined && { otherwise: forward }),
+  });
   const status = (): { jobs: number; streams: number; secrets: number; needles: number } => ({
     ...jobs.counts,
     secrets: engine.stats().secrets,
     needles: engine.stats().needles,
   });
   const ready = (): boolean => state.started && !state.draining && state.leaked.length === 0;
-  const control = serveRoutes(
-    controlRoutes(jobs, tokens, () => ({ version, ready: ready(), ...status() })),
-    options.server,
-    failed,
-  );
+  const controls = controlRoutes(jobs, tokens, () => ({ version, ready: ready(), ...status() }));
+  const control = serveRoutes(controls, served);
+  const remote = options.control && { door: serveRoutes(controls, { ...served, tls: options.control.tls }), where: options.control.listen };
   const metrics = (): Parameters<typeof adminRoutes>[3] extends () => infer M ? M : never => ({
     counters: {
       findings_total: { help: "Spans that were masked, counted or exposed", values: { "": counts.findings } },
@@ -120,8 +130,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   });
   const admin = serveRoutes(
     adminRoutes(version, checks, () => state.started, metrics),
-    options.server,
-    failed,
+    served,
   );
 
   const timers = [
@@ -131,26 +140,28 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
         state.leaked = leaked;
       }, failed);
     }, CANARY_INTERVAL_MS),
-    setInterval(() => void store.prune(Date.now(), (job) => jobs.isLive(job)).catch(failed), PRUNE_INTERVAL_MS),
+    setInterval(() => void store.prune(Date.now(), (job) => jobs.isLive(job)).then((removed) => tokens.forget(removed), failed), PRUNE_INTERVAL_MS),
   ];
   for (const timer of timers) timer.unref();
 
-  const listen = await listenTcp(data, options.listen, "listen");
-  const adminAddress = options.admin && (await listenTcp(admin, options.admin, "admin"));
-  if (options.socket !== undefined) await listenUnix(control, options.socket);
+  const listen = await listenOn(data.server, options.listen, "listen");
+  const adminAddress = options.admin && (await listenOn(admin.server, options.admin, "admin.listen"));
+  if (options.socket !== undefined) await listenOn(control.server, { path: options.socket }, "control.socket");
+  const remoteAddress = remote && (await listenOn(remote.door.server, remote.where, "control.tcp"));
   state.started = true;
   for (const [name, result] of Object.entries(await runChecks(checks))) if (result !== "ok") log("error", `not ready: ${name}: ${result}`);
   return {
     listen,
     admin: adminAddress,
     socket: options.socket,
+    control: remoteAddress,
     async close(graceMs) {
       state.draining = true;
       for (const timer of timers) clearInterval(timer);
-      const whole = (await Promise.all([data, control].map((server) => stop(server, graceMs)))).every(Boolean);
+      const whole = (await Promise.all([data, control, ...(remote ? [remote.door] : [])].map((door) => door.stop(graceMs)))).every(Boolean);
       await jobs.close();
       await upstream?.close();
-      await stop(admin, 0);
+      await admin.stop(0);
       engine.close();
       return whole;
     },
@@ -162,31 +173,4 @@ function describe(error: unknown): string {
   if (error instanceof LogveilError) return `${error.code}: ${error.message}`;
   const { code, name } = error as NodeJS.ErrnoException;
   return code ?? name ?? "unknown";
-}
-
-async function listenTcp(server: Server, { host, port }: TcpAddress, field: string): Promise<TcpAddress> {
-  try {
-    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === "EADDRINUSE" ? "another process listens there" : code;
-    throw new LogveilError("LV_CONFIG", `${field}: cannot listen on ${host}:${port}: ${why}; choose another address`, { cause: error });
-  }
-  const { address, port: bound } = server.address() as AddressInfo;
-  return { host: address, port: bound };
-}
-
-/** Ends a server: requests under way may finish within the time. */
-async function stop(server: Server, graceMs: number): Promise<boolean> {
-  if (!server.listening) return true;
-  let cut = false;
-  const ended = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
-  const timer = setTimeout(() => {
-    cut = true;
-    server.closeAllConnections();
-  }, graceMs);
-  await ended;
-  clearTimeout(timer);
-  return !cut;
 }
