@@ -5,8 +5,8 @@ import type { Duplex } from "node:stream";
 import { LogveilError } from "../errors.js";
 import { Refusal } from "./jobs.js";
 
-/** How long a client that was refused may take to stop sending, in milliseconds. */
-const LINGER_MS = 2000;
+/** How long a client that was refused may take to end its connection, in milliseconds. */
+export const LINGER_MS = 2000;
 
 /** Whether a request came over HTTP/2. Its class is node:http2's, whose interface is that of node:http but for what is asked here. */
 export const isHttp2 = ({ httpVersionMajor }: IncomingMessage): boolean => httpVersionMajor === 2;
@@ -19,6 +19,9 @@ export const hasBody = (request: IncomingMessage): boolean =>
   isHttp2(request)
     ? streamOf(request)?.endAfterHeaders === false
     : request.headers["transfer-encoding"] !== undefined || (request.headers["content-length"] ?? "0") !== "0";
+
+/** Whether all of a request has come in. */
+export const isWhole = (request: IncomingMessage): boolean => request.complete || (isHttp2(request) && streamOf(request)?.endAfterHeaders === true);
 
 export function json(response: ServerResponse, status: number, body: object, headers: Readonly<Record<string, string>> = {}): void {
   const text = `${JSON.stringify(body)}\n`;
@@ -50,7 +53,7 @@ export function refuse(request: IncomingMessage, response: ServerResponse, error
   const isOver = response.headersSent || response.destroyed || (isHttp2(request) && streamOf(request)?.destroyed !== false);
   if (!(error instanceof Refusal) && !(isOver && isGone(error))) failed(error);
   if (isOver) return cut(request);
-  if (!request.complete) cutBehind(request, response);
+  if (!isWhole(request)) cutBehind(request, response);
   if (error instanceof Refusal) {
     for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value);
     json(response, error.status, { error: "LV_REFUSED", message: error.message });
@@ -78,6 +81,8 @@ function cutBehind(request: IncomingMessage, response: ServerResponse): void {
     response.setHeader("connection", "close");
     const { socket } = response;
     if (socket === null) return;
+    // node:http does not tell who still reads the body.
+    socket.once("close", () => request.destroy());
     socket.destroySoon = () => {
       socket.end();
       linger(socket);

@@ -8,7 +8,7 @@ import { createServer as createTls } from "node:https";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket, TlsOptions } from "node:tls";
-import { cut, isHttp2, refuse, refuseRaw, streamOf } from "./answers.js";
+import { cut, isHttp2, isWhole, LINGER_MS, refuse, refuseRaw, streamOf } from "./answers.js";
 import { Refusal } from "./jobs.js";
 import { type JobName, jobsOf } from "./tls.js";
 
@@ -65,6 +65,8 @@ export class Door {
   readonly server: Server;
   private readonly http2: Http2Server;
   private readonly sockets = new Set<Socket>();
+  /** Those that have not said enough to tell the version of HTTP. */
+  private readonly undecided = new Set<Socket>();
   private readonly sessions = new Set<ServerHttp2Session>();
   private readonly turns = new WeakMap<Socket, Turns>();
   private connections = 0;
@@ -110,13 +112,17 @@ export class Door {
     this.server.timeout = this.limits.idleTimeoutMs;
     this.server.on("connection", (socket: Socket) => {
       this.sockets.add(socket);
-      socket.on("error", () => undefined).once("close", () => this.sockets.delete(socket));
+      socket.on("error", () => undefined);
+      socket.once("close", () => this.sockets.delete(socket));
     });
     this.server.on(event, (socket: Socket) => {
       const connection = this.admit(socket, isTls ? jobsOf(socket as TLSSocket) : undefined);
       if (isTls) return (socket as TLSSocket).alpnProtocol === "h2" ? this.serveHttp2(socket, connection) : http1(socket, connection);
       const late = connection.isSurplus ? "503 Service Unavailable\r\nRetry-After: 5" : "408 Request Timeout";
+      this.undecided.add(socket);
+      socket.once("close", () => this.undecided.delete(socket));
       peek(socket, { timeoutMs: this.limits.headersTimeoutMs, late }, (version) => {
+        this.undecided.delete(socket);
         if (version === 2) this.serveHttp2(socket, connection);
         else http1(socket, connection);
         // node:http2 has taken what was put back by then; it is told of the end by the socket only.
@@ -128,9 +134,13 @@ export class Door {
   }
 
   private admit(socket: Socket, jobs: readonly JobName[] | undefined): Connection {
-    this.connections++;
-    socket.on("error", () => undefined).once("close", () => this.connections--);
-    return { isSurplus: this.connections > this.limits.maxConnections, jobs };
+    socket.on("error", () => undefined);
+    const isSurplus = this.connections >= this.limits.maxConnections;
+    if (!isSurplus) {
+      this.connections++;
+      socket.once("close", () => this.connections--);
+    }
+    return { isSurplus, jobs };
   }
 
   /** A connection on which no stream is open is given up after a while, whatever else comes. */
@@ -139,14 +149,14 @@ export class Door {
       this.sessions.add(session);
       known.set(session, connection);
       let streams = 0;
-      let timer = setTimeout(() => session.destroy(), this.limits.headersTimeoutMs);
+      let timer = setTimeout(() => socket.destroy(), this.limits.headersTimeoutMs);
       session.on("stream", (stream) => {
         streams++;
         clearTimeout(timer);
         stream.once("close", () => {
-          if (--streams > 0 || session.destroyed) return;
+          if (--streams > 0 || socket.destroyed) return;
           if (connection.isSurplus) session.close();
-          timer = setTimeout(() => session.destroy(), this.limits.idleTimeoutMs);
+          timer = setTimeout(() => socket.destroy(), connection.isSurplus ? LINGER_MS : this.limits.idleTimeoutMs);
         });
       });
       session.once("close", () => {
@@ -212,19 +222,22 @@ export class Door {
     const late = (refusal: Refusal): void => {
       if (response.headersSent) return cut(request);
       refuse(request, response, refusal, this.failed);
+      // Who reads the body is to know; over HTTP/1.1 by the end of the connection.
       if (isHttp2(request)) request.destroy(refusal);
     };
     const silent = (): void => {
-      if (!request.complete) return late(new Refusal(408, "nothing came for too long: send the rest again"));
       const unread = isHttp2(request) ? (streamOf(request)?.bufferSize ?? 0) : (response.socket?.writableLength ?? 0);
-      if (unread > 0) cut(request);
+      if (unread > 0) return cut(request);
+      if (isWhole(request)) return;
+      response.once("finish", () => cut(request));
+      late(new Refusal(408, "nothing came for too long: send the rest again"));
     };
     if (isHttp2(request)) streamOf(request)?.setTimeout(this.limits.idleTimeoutMs, silent);
     else response.on("timeout", silent);
     if (this.limits.requestTimeoutMs === undefined) return;
     const timer = setTimeout(() => {
       if (response.headersSent) return;
-      late(request.complete ? new Refusal(503, "it took too long: try again", { "retry-after": "5" }) : new Refusal(408, "the request took too long"));
+      late(isWhole(request) ? new Refusal(503, "it took too long: try again", { "retry-after": "5" }) : new Refusal(408, "the request took too long"));
     }, this.limits.requestTimeoutMs);
     response.once("close", () => clearTimeout(timer));
   }
@@ -235,6 +248,7 @@ export class Door {
     this.isClosing = true;
     const ended = new Promise<void>((resolve) => this.server.close(() => resolve()));
     this.server.closeIdleConnections();
+    for (const socket of this.undecided) socket.destroy();
     for (const session of this.sessions) session.close();
     let whole = true;
     const timer = setTimeout(() => {

@@ -99,6 +99,9 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       settled: () => evidence.settled(),
     });
   const forward = async (request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void> => {
+    // A certificate says it for a client that does not.
+    const [named, ...others] = connection.jobs ?? [];
+    if (typeof named === "string" && others.length === 0) request.headers["logveil-job"] ??= named;
     const job = request.headers["logveil-job"];
     counts.requests++;
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
