@@ -37,7 +37,9 @@ export async function serve(version: string, options: Readonly<Record<string, un
   });
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
   const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
-  log("info", `listening on ${config.tls.cert === undefined ? "http" : "https"}://${sidecar.listen.address}`);
+  const scheme = config.tls.cert === undefined ? "http" : "https";
+  log("info", `listening on ${sidecar.listen.port === 0 ? `${sidecar.listen.address} for ${scheme}` : `${scheme}://${sidecar.listen.address}`}`);
+  if (sidecar.control !== undefined) log("info", `the control API is at https://${sidecar.control.address}, too`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
   const signal = await new Promise<string>((resolve) => {

@@ -1,6 +1,6 @@
 /** Where servers listen: TCP, Unix sockets, sockets that systemd hands over. */
 import { chmod, lstat, mkdir, rm } from "node:fs/promises";
-import { type AddressInfo, connect, isIPv6, type ListenOptions, type Server } from "node:net";
+import { connect, isIPv6, type ListenOptions, type Server } from "node:net";
 import { dirname } from "node:path";
 import { LogveilError } from "../errors.js";
 
@@ -14,7 +14,7 @@ export type Where = TcpAddress | { readonly path: string } | { readonly fd: numb
 
 /** Where a server listens. Of a Unix socket host is empty and port 0. */
 export interface Bound extends TcpAddress {
-  /** `127.0.0.1:4180`, `[::1]:4180` or `unix:/path`. */
+  /** `127.0.0.1:4180`, `[::1]:4180`, `unix:/path`, or `fd:3` for a Unix socket that was handed over. */
   readonly address: string;
 }
 
@@ -26,8 +26,9 @@ export async function listenOn(server: Server, where: Where, field: string): Pro
   if ("path" in where) await listenUnix(server, where.path, field);
   else if ("fd" in where) await listenInherited(server, where.fd);
   else await listenTcp(server, where, field);
-  const bound = server.address() as AddressInfo | string;
-  if (typeof bound === "string") return { host: "", port: 0, address: `unix:${bound}` };
+  const bound = server.address();
+  // Node does not know the path of a Unix socket that was handed over.
+  if (bound === null || typeof bound === "string") return { host: "", port: 0, address: bound === null && "fd" in where ? `fd:${where.fd}` : `unix:${bound}` };
   const { address, port } = bound;
   return { host: address, port, address: isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}` };
 }
