@@ -51,6 +51,8 @@ const isGone = (error: unknown): boolean =>
  */
 export function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, failed: (error: unknown) => void): void {
   const isOver = response.headersSent || response.destroyed || (isHttp2(request) && streamOf(request)?.destroyed !== false);
+  // It was answered, for it took too long: what it came to is of no interest.
+  if (response.writableEnded) return;
   if (!(error instanceof Refusal) && !(isOver && isGone(error))) failed(error);
   if (isOver) return cut(request);
   if (!isWhole(request)) cutBehind(request, response);

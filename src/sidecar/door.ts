@@ -27,7 +27,7 @@ export interface ServerLimits {
 export interface Connection {
   /** It came when there were {@link ServerLimits.maxConnections}: its requests are refused. */
   readonly isSurplus: boolean;
-  /** The jobs that the client's certificate names; undefined: there is none. */
+  /** The jobs that the client's certificate names; undefined: none is asked for. */
   readonly jobs: readonly JobName[] | undefined;
 }
 
@@ -95,12 +95,13 @@ export class Door {
         ? createServer(options)
         : createTls({ ...options, ...tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout: limits.headersTimeoutMs });
     this.http2 = createHttp2(HTTP2);
-    this.listenToConnections(tls !== undefined);
+    this.listenToConnections(tls);
     this.listenToRequests();
   }
 
   /** Takes the place of node:http's own listener, which serves every connection as HTTP/1.1. */
-  private listenToConnections(isTls: boolean): void {
+  private listenToConnections(tls: TlsOptions | undefined): void {
+    const isTls = tls !== undefined;
     const event = isTls ? "secureConnection" : "connection";
     const [serveHttp1] = this.server.listeners(event) as [(socket: Socket) => void];
     const http1 = (socket: Socket, connection: Connection): void => {
@@ -116,7 +117,7 @@ export class Door {
       socket.once("close", () => this.sockets.delete(socket));
     });
     this.server.on(event, (socket: Socket) => {
-      const connection = this.admit(socket, isTls ? jobsOf(socket as TLSSocket) : undefined);
+      const connection = this.admit(socket, tls?.requestCert === true ? jobsOf(socket as TLSSocket) : undefined);
       if (isTls) return (socket as TLSSocket).alpnProtocol === "h2" ? this.serveHttp2(socket, connection) : http1(socket, connection);
       const late = connection.isSurplus ? "503 Service Unavailable\r\nRetry-After: 5" : "408 Request Timeout";
       this.undecided.add(socket);
@@ -145,7 +146,7 @@ export class Door {
 
   /** A connection on which no stream is open is given up after a while, whatever else comes. */
   private serveHttp2(socket: Socket, connection: Connection): void {
-    this.http2.once("session", (session) => {
+    const begun = (session: ServerHttp2Session): void => {
       this.sessions.add(session);
       known.set(session, connection);
       let streams = 0;
@@ -163,9 +164,11 @@ export class Door {
         clearTimeout(timer);
         this.sessions.delete(session);
       });
-    });
+    };
     socket.allowHalfOpen = false;
-    this.http2.emit("connection", socket);
+    // The event comes while the connection is handed over, or never.
+    this.http2.once("session", begun).emit("connection", socket);
+    this.http2.off("session", begun);
   }
 
   private listenToRequests(): void {
@@ -196,7 +199,11 @@ export class Door {
       });
     });
     if (before === undefined) this.take(request, response);
-    else void before.then(() => this.take(request, response));
+    else
+      void before.then(() => {
+        // The answer before may have been the last.
+        if (!socket.writableEnded) this.take(request, response);
+      });
   }
 
   private take(request: IncomingMessage, response: ServerResponse): void {

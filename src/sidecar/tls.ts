@@ -67,11 +67,9 @@ export type JobName = string | typeof ANY_JOB;
 /** How a URI in the subjectAltName of a client's certificate names a job: the name follows, percent-encoded; `*` is any job. */
 const JOB_URI = "URI:logveil:job:";
 
-/** The jobs that a client's certificate names, if it has one. */
-export function jobsOf(socket: TLSSocket): readonly JobName[] | undefined {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return undefined;
-  const names = certificate.subjectAltName ?? "";
+/** The jobs that a client's certificate names. */
+export function jobsOf(socket: TLSSocket): readonly JobName[] {
+  const names = socket.getPeerX509Certificate()?.subjectAltName ?? "";
   // Node quotes a name in which there is a comma: what looks like several may be one.
   if (names.includes('"')) return [];
   return names

@@ -1,9 +1,11 @@
 /** Clients that are slow, dead, rude or too many: each is cut off or told so, none hangs, none has others wait, and nothing of an unfinished request is whole to anyone. */
+import { readdirSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
 import * as h2 from "../support/http2.js";
-import { call, start } from "../support/sidecar.js";
+import { call, start, until } from "../support/sidecar.js";
 import { proxied } from "../support/upstream.js";
 
 const LOG = "/v1/jobs/build-1/streams/stdout";
@@ -55,11 +57,11 @@ test.each([
 });
 
 test("a body that trickles is taken; one that stops is told and cut off, and the stream goes on elsewhere", async () => {
-  const { sidecar, logs } = await start({ server: { ...LIMITS, idleTimeoutMs: 1500 } });
+  const { sidecar, logs } = await start({ server: { ...LIMITS, idleTimeoutMs: 3000 } });
   const { socket, got, closed } = client(sidecar.listen.port, post());
   const trickle = setInterval(() => socket.write(chunk("a line\n")), 100);
-  // Twice as long as a silent one may take.
-  await new Promise((resolve) => setTimeout(resolve, 3000));
+  // Longer than a silent one may take.
+  await new Promise((resolve) => setTimeout(resolve, 4500));
   expect(got()).toBe("");
   clearInterval(trickle);
   await closed;
@@ -74,19 +76,19 @@ test("forwarding: a body that stops is told and cut off, over HTTP/1.1 and HTTP/
   const one = client(sidecar.listen.port, post("/x") + chunk(`a line\nand ${SECRET.slice(0, 12)}`));
   await one.closed;
   expect(one.got()).toMatch(/^HTTP\/1\.1 408 /);
-  await vi.waitFor(() => expect(seen).toMatchObject([{ whole: false }]));
+  await until(() => expect(seen).toMatchObject([{ whole: false }]));
   const raw = h2.rawHttp2(sidecar.listen.port);
   raw.socket.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.head("POST", "/x", [["content-type", "text/plain"]])));
   raw.socket.write(h2.frame(h2.DATA, 0, 1, Buffer.from(`a line\nand ${SECRET.slice(0, 12)}`)));
-  await vi.waitFor(() => expect(h2.outcome(raw, 1)).toBe("408"));
-  await vi.waitFor(() => expect(seen).toMatchObject([{ whole: false }, { whole: false }]));
+  await until(() => expect(h2.outcome(raw, 1)).toBe("408"));
+  await until(() => expect(seen).toMatchObject([{ whole: false }, { whole: false }]));
   // Silence has what is undecided leave; four bytes of a secret are masked then.
   for (const { body } of seen) expect(body.toString()).not.toContain(SECRET.slice(0, 4));
   expect(logs).toEqual([]);
 });
 
 test("a follower may be silent for as long as it likes; one that does not read is cut off", async () => {
-  const { sidecar } = await start({ server: { ...LIMITS, idleTimeoutMs: 1000 } });
+  const { sidecar } = await start({ server: { ...LIMITS, idleTimeoutMs: 2000 } });
   await call(sidecar, "POST", LOG, "one\n");
   const follow = `GET ${LOG}?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n`;
   const reader = client(sidecar.listen.port, follow);
@@ -103,9 +105,9 @@ test("a follower may be silent for as long as it likes; one that does not read i
   const deaf = connect(sidecar.listen.port, "127.0.0.1").pause();
   const gone = new Promise((resolve) => deaf.on("error", () => undefined).once("close", resolve));
   deaf.write(follow);
-  await vi.waitFor(() => expect([reader.got(), seen]).toEqual([expect.stringContaining("one\n"), "one\n"]));
+  await until(() => expect([reader.got(), seen]).toEqual([expect.stringContaining("one\n"), "one\n"]));
   // Silent senders are cut off in this time.
-  await new Promise((resolve) => setTimeout(resolve, 2500));
+  await new Promise((resolve) => setTimeout(resolve, 4500));
   const much = "a line of a log that is longer than what the system keeps for a client\n".repeat(20_000);
   for (let index = 0; index < 12; index++) await call(sidecar, "POST", LOG, much);
   await call(sidecar, "POST", `${LOG}/end`);
@@ -132,10 +134,10 @@ test("a connection whose other side has closed its half is closed, and nothing a
 test("a client that disconnects in the middle of a secret: nothing raw, nothing unfinished acknowledged", async () => {
   const { sidecar, witness, logs } = await start();
   const { socket } = client(sidecar.listen.port, post() + chunk(`whole line\nand ${SECRET.slice(0, 14)}`));
-  await vi.waitFor(async () => expect((await call(sidecar, "GET", LOG)).body).toContain("whole line\n"));
+  await until(async () => expect((await call(sidecar, "GET", LOG)).body).toContain("whole line\n"));
   socket.resetAndDestroy();
   // The stream is free when the request is given up.
-  await vi.waitFor(async () => expect((await call(sidecar, "POST", LOG, "")).status).toBe(200));
+  await until(async () => expect((await call(sidecar, "POST", LOG, "")).status).toBe(200));
   const { offset, received } = JSON.parse((await call(sidecar, "POST", LOG, "")).body) as { offset: number; received: number };
   expect([offset, received]).toEqual([11, 29]);
   expect((await call(sidecar, "GET", LOG)).body).not.toContain(SECRET.slice(0, 4));
@@ -147,12 +149,26 @@ test("requests one behind the other on one connection are taken and answered in 
   const { sidecar } = await start();
   const pieces = Array.from({ length: 20 }, (_, index) => `line ${index}\n`);
   const { got, socket } = client(sidecar.listen.port, pieces.map((piece) => post() + chunk(piece) + chunk("")).join(""));
-  await vi.waitFor(() => expect(got().match(/"received":\d+/g)?.length).toBe(20));
+  await until(() => expect(got().match(/"received":\d+/g)?.length).toBe(20));
   socket.destroy();
   expect(got().match(/HTTP\/1\.1 \d+/g)).toEqual(pieces.map(() => "HTTP/1.1 200"));
   const received = [...got().matchAll(/"received":(\d+)/g)].map(([, count]) => Number(count));
   expect(received).toEqual(pieces.map((_, index) => pieces.slice(0, index + 1).join("").length));
   expect((await call(sidecar, "GET", LOG)).body).toBe(pieces.join(""));
+});
+
+test("what comes behind the last request of a connection is not taken", async () => {
+  const { sidecar, folder } = await start();
+  const held = client(sidecar.listen.port, post() + chunk("one\n"));
+  await until(async () => expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe("4"));
+  const closing = sidecar.close(PATIENT);
+  // The first was under way when the end began; the next one is told that it is the last.
+  const more = ["build-2", "build-3"].map((job) => post(LOG.replace("build-1", job)) + chunk("more\n") + chunk(""));
+  held.socket.write(chunk("two\n") + chunk("") + more.join(""));
+  await held.closed;
+  expect(await closing).toBe(true);
+  expect(held.got().match(/HTTP\/1\.1 \d+|connection: [a-z-]+/gi)).toEqual(["HTTP/1.1 200", "Connection: keep-alive", "HTTP/1.1 200", "Connection: close"]);
+  expect(readdirSync(join(folder, "logs")).toSorted()).toEqual(["build-1", "build-2"]);
 });
 
 test("a client that sends hundreds of requests without reading an answer is cut off", async () => {
@@ -162,23 +178,23 @@ test("a client that sends hundreds of requests without reading an answer is cut 
 });
 
 test("a request that takes too long is told so: the client that does not come to an end, and the upstream that does not answer", async () => {
-  const { sidecar, begun, logs } = await proxied({ server: { ...LIMITS, requestTimeoutMs: 300 } }, (request) => void request.resume());
+  const { sidecar, begun, logs } = await proxied({ server: { ...LIMITS, requestTimeoutMs: 1000 } }, (request) => void request.resume());
   const { socket, got, closed } = client(sidecar.listen.port, post("/x"));
   const trickle = setInterval(() => socket.write(chunk("a line\n")), 20);
   onTestFinished(() => clearInterval(trickle));
   await closed;
   expect(got()).toMatch(/^HTTP\/1\.1 408 .*"the request took too long"/s);
   expect(await call(sidecar, "POST", "/x", "a line\n", { "content-type": "text/plain" })).toMatchObject({ status: 503, headers: { "retry-after": "5" } });
-  await vi.waitFor(() => expect(begun[0]).toMatchObject({ destroyed: true, complete: false }), { timeout: 20_000 });
+  await until(() => expect(begun[0]).toMatchObject({ destroyed: true, complete: false }));
   expect(logs).toEqual([]);
 });
 
 test("a follower is no request that takes too long", async () => {
-  const { sidecar } = await start({ server: { ...LIMITS, requestTimeoutMs: 200 } });
+  const { sidecar } = await start({ server: { ...LIMITS, requestTimeoutMs: 3000 } });
   await call(sidecar, "POST", LOG, "one\n");
   const { got, closed } = client(sidecar.listen.port, `GET ${LOG}?follow=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
-  await vi.waitFor(() => expect(got()).toContain("one\n"));
-  await new Promise((resolve) => setTimeout(resolve, 600));
+  await until(() => expect(got()).toContain("one\n"));
+  await new Promise((resolve) => setTimeout(resolve, 4500));
   await call(sidecar, "POST", `${LOG}/end`);
   await closed;
   expect(got().endsWith("\r\n0\r\n\r\n")).toBe(true);
@@ -192,12 +208,12 @@ test("a refusal is read even by a client that goes on sending", async () => {
 });
 
 test("connections beyond the limit get 503 with Retry-After, HTTP/1.1 and HTTP/2, also those that say nothing; those before them go on", async () => {
-  const { sidecar } = await start({ server: { ...LIMITS, maxConnections: 3, headersTimeoutMs: 500 } });
+  const { sidecar } = await start({ server: { ...LIMITS, maxConnections: 3, headersTimeoutMs: 3000 } });
   const { port } = sidecar.listen;
   await call(sidecar, "POST", LOG, "one\n");
-  await vi.waitFor(async () => expect((await call(sidecar, "HEAD", LOG)).status).toBe(200));
+  await until(async () => expect((await call(sidecar, "HEAD", LOG)).status).toBe(200));
   const followers = [1, 2, 3].map(() => client(port, `GET ${LOG}?follow=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`));
-  for (const { got } of followers) await vi.waitFor(() => expect(got()).toContain("one\n"));
+  for (const { got } of followers) await until(() => expect(got()).toContain("one\n"));
   const burst = Array.from({ length: 100 }, (_, index) => client(port, index % 4 === 0 ? "" : post() + chunk("x".repeat(1000)) + chunk("")));
   const over = connectHttp2(`http://127.0.0.1:${port}`);
   onTestFinished(() => over.destroy());
@@ -208,7 +224,7 @@ test("connections beyond the limit get 503 with Retry-After, HTTP/1.1 and HTTP/2
   expect(await status).toMatchObject({ ":status": 503, "retry-after": "5" });
   await overIsClosed;
   followers[0]!.socket.destroy();
-  await vi.waitFor(async () => expect((await call(sidecar, "POST", `${LOG}/end`)).status).toBe(200));
+  await until(async () => expect((await call(sidecar, "POST", `${LOG}/end`)).status).toBe(200));
   for (const { got, closed } of followers.slice(1)) {
     await closed;
     expect(got().endsWith("one\n\r\n0\r\n\r\n")).toBe(true);
@@ -225,7 +241,7 @@ test("requests beyond the limit on connections of HTTP/2 get 503 with Retry-Afte
       .request({ ":path": "/x" })
       .on("response", ({ ":status": status, "retry-after": after }) => statuses.push([status, after]))
       .on("error", () => undefined);
-  await vi.waitFor(() =>
+  await until(() =>
     expect(statuses).toEqual([
       [503, "5"],
       [503, "5"],
@@ -237,11 +253,11 @@ test("at the end requests under way are finished, idle connections closed, and t
   const { sidecar } = await start();
   const { port } = sidecar.listen;
   const idle = [client(port), client(port, `GET /nope HTTP/1.1\r\nHost: x\r\n\r\n`)];
-  await vi.waitFor(() => expect(idle[1]!.got()).toMatch(/^HTTP\/1\.1 404/));
+  await until(() => expect(idle[1]!.got()).toMatch(/^HTTP\/1\.1 404/));
   const over = connectHttp2(`http://127.0.0.1:${port}`);
   onTestFinished(() => over.destroy());
   const busy = client(port, post() + chunk("one\n"));
-  await vi.waitFor(async () => expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe("4"));
+  await until(async () => expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe("4"));
   const closing = sidecar.close(PATIENT);
   await idle[1]!.closed;
   await new Promise((resolve) => over.once("close", resolve));
@@ -251,7 +267,7 @@ test("at the end requests under way are finished, idle connections closed, and t
   expect(await closing).toBe(true);
   const { sidecar: other } = await start();
   const slow = client(other.listen.port, post() + chunk("one\n"));
-  await vi.waitFor(async () => expect((await call(other, "HEAD", LOG)).headers["logveil-offset"]).toBe("4"));
+  await until(async () => expect((await call(other, "HEAD", LOG)).headers["logveil-offset"]).toBe("4"));
   expect(await other.close(50)).toBe(false);
   await slow.closed;
 });

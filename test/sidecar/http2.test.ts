@@ -6,9 +6,9 @@ import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type Outgoi
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import * as h2 from "../support/http2.js";
-import { call, start, temporary } from "../support/sidecar.js";
+import { call, start, temporary, until } from "../support/sidecar.js";
 import { proxied } from "../support/upstream.js";
 
 const SECRET = "global-secret-0123456789";
@@ -66,9 +66,9 @@ test("a follower over HTTP/2 gets what comes, until the stream ends", async () =
       .on("data", (text: string) => (seen += text))
       .on("end", resolve),
   );
-  await vi.waitFor(() => expect(seen).toBe("one\n"));
+  await until(() => expect(seen).toBe("one\n"));
   await ask(client, { ":path": LOG }, ["two\n"]);
-  await vi.waitFor(() => expect(seen).toBe("one\ntwo\n"));
+  await until(() => expect(seen).toBe("one\ntwo\n"));
   await ask(client, { ":path": `${LOG}/end` }, [""]);
   await done;
 });
@@ -129,7 +129,7 @@ test.each([
   const raw = h2.rawHttp2(sidecar.listen.port);
   raw.socket.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.head("POST", "/x", [["content-type", "text/plain"], ...more])));
   raw.socket.write(h2.frame(h2.DATA, h2.END_STREAM, 1, Buffer.from("text")));
-  await vi.waitFor(() => expect(h2.outcome(raw, 1)).toMatch(/^(400|reset|goaway)/));
+  await until(() => expect(h2.outcome(raw, 1)).toMatch(/^(400|reset|goaway)/));
   expect([seen.filter(({ whole }) => whole), begun.filter(({ complete }) => complete)]).toEqual([[], []]);
 });
 
@@ -206,7 +206,7 @@ test.each([
   const { sidecar, begun } = await proxied();
   const raw = h2.rawHttp2(sidecar.listen.port);
   raw.socket.write(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 1, h2.fields(list)));
-  await vi.waitFor(() => expect(h2.outcome(raw, 1)).toMatch(expected instanceof RegExp ? expected : new RegExp(`^${expected}$`)));
+  await until(() => expect(h2.outcome(raw, 1)).toMatch(expected instanceof RegExp ? expected : new RegExp(`^${expected}$`)));
   expect(begun).toEqual([]);
 });
 
@@ -221,9 +221,9 @@ test.each([
   const raw = h2.rawHttp2(sidecar.listen.port);
   raw.socket.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.head("POST", "/x", [["content-type", "text/plain"]])));
   raw.socket.write(h2.frame(h2.DATA, 0, 1, Buffer.from(`one line\nand ${SECRET.slice(0, 12)}`)));
-  await vi.waitFor(() => expect(begun.length).toBe(1));
+  await until(() => expect(begun.length).toBe(1));
   end(raw);
-  await vi.waitFor(() => expect(seen).toMatchObject([{ whole: false }]));
+  await until(() => expect(seen).toMatchObject([{ whole: false }]));
   expect(seen[0]!.body.toString()).not.toContain(SECRET.slice(0, 8));
 });
 
@@ -237,9 +237,9 @@ test("an upstream that answers early: the client is told, and the body does not 
   const raw = h2.rawHttp2(sidecar.listen.port);
   raw.socket.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 1, h2.head("POST", "/x", [["content-type", "text/plain"]])));
   raw.socket.write(h2.frame(h2.DATA, 0, 1, Buffer.from("one line\n")));
-  await vi.waitFor(() => expect(h2.outcome(raw, 1)).toBe("200"));
+  await until(() => expect(h2.outcome(raw, 1)).toBe("200"));
   raw.socket.write(h2.frame(h2.RST_STREAM, 0, 1, h2.code(8)));
-  await vi.waitFor(() => expect(isWhole).toBe(false));
+  await until(() => expect(isWhole).toBe(false));
 });
 
 test("streams that are opened and reset in rapid succession end the connection, and no other (CVE-2023-44487)", async () => {
@@ -287,7 +287,7 @@ test("more than 100 streams of a connection at a time are refused", async () => 
   for (let index = 0; index < 101; index++)
     raw.socket.write(h2.frame(h2.HEADERS, h2.END_HEADERS, 2 * index + 1, h2.head("POST", "/x", [["content-type", "text/plain"]])));
   // REFUSED_STREAM: the client may send it again. A connection that has not confirmed our settings is told by a protocol error.
-  await vi.waitFor(() => expect(h2.outcome(raw, 201)).toMatch(/^(reset 7|goaway 1)$/));
+  await until(() => expect(h2.outcome(raw, 201)).toMatch(/^(reset 7|goaway 1)$/));
 });
 
 test("an upstream that reads nothing stops the client, and no other stream of its connection", async () => {
@@ -358,6 +358,6 @@ test("the preface of HTTP/2 is known however it is cut, and HTTP/1.1 that begins
     await new Promise((resolve) => setImmediate(resolve));
   }
   // The settings of the server are the first that an HTTP/2 client gets.
-  await vi.waitFor(() => expect(got[3]).toBe(h2.SETTINGS));
+  await until(() => expect(got[3]).toBe(h2.SETTINGS));
   expect((await call(sidecar, "PROPFIND", LOG)).status).toBe(405);
 });
