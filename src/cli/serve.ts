@@ -28,6 +28,8 @@ export async function serve(version: string, options: Readonly<Record<string, un
   for (const warning of warnings) log("warn", warning);
   refuseUnserved(config);
   const secrets = secretsOf(config);
+  const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
+  const made = optionsOf(config, version, secrets, extra);
   const audit = await openAudit({
     folder: config.audit.dir,
     checkpointRecords: config.audit.checkpointEvery,
@@ -35,8 +37,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
     maxFileBytes: config.audit.maxFileSize,
     onFailure: (error) => log("error", `${error.message}; nothing is acknowledged any more`),
   });
-  const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
-  const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
+  const sidecar = await startSidecar({ ...made, evidence: auditEvidence(audit), log });
   const scheme = config.tls.cert === undefined ? "http" : "https";
   log("info", `listening on ${sidecar.listen.port === 0 ? `${sidecar.listen.address} for ${scheme}` : `${scheme}://${sidecar.listen.address}`}`);
   if (sidecar.control !== undefined) log("info", `the control API is at https://${sidecar.control.address}, too`);

@@ -310,7 +310,7 @@ test("an upstream that reads nothing stops the client, and no other stream of it
 const run = promisify(execFile);
 const sha = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
-test.runIf(HAVE_CURL)("64 MB by curl and back again are the same bytes", async () => {
+test.runIf(HAVE_CURL)("64 MB by curl and back again are the same bytes", { timeout: 600_000 }, async () => {
   const { sidecar } = await proxied({}, (request, response) => {
     response.writeHead(200, { "content-type": "text/plain" });
     request.pipe(response);

@@ -82,7 +82,7 @@ describe.runIf(HAVE_OPENSSL)("with certificates", () => {
     expect(logs).toEqual([]);
   });
 
-  test.runIf(existsSync("/usr/bin/curl"))("64 MB by curl --http2 and back again are the same bytes", async () => {
+  test.runIf(existsSync("/usr/bin/curl"))("64 MB by curl --http2 and back again are the same bytes", { timeout: 600_000 }, async () => {
     const authority = new Authority();
     const { certFile, keyFile } = authority.server();
     const { sidecar } = await proxied({ tls: readTls({ cert: certFile, key: keyFile }, "tls") }, (request, response) => {
