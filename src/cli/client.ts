@@ -1,12 +1,18 @@
 /** Commands that talk to a sidecar: `logs`, `secrets add`, `job end`, `job token`, `reload`, `status`. */
-import { request, type IncomingMessage, type RequestOptions } from "node:http";
+import { request as requestHttp, type IncomingMessage } from "node:http";
+import { request as requestHttps, type RequestOptions } from "node:https";
 import { join } from "node:path";
+import { urlToHttpOptions } from "node:url";
 import { LogveilError } from "../errors.js";
 import { EXIT } from "./options.js";
 
 export interface ClientOptions {
-  /** Address of the data port. */
+  /** Address of the data port: `http:`, `https:` or `unix:/path`. */
   readonly server?: string;
+  /** Files for `https:`, PEM: the authority of the sidecar's certificate, one's own certificate and its key. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
   /** Path of the control socket. */
   readonly socket?: string;
   readonly job?: string;
@@ -19,10 +25,11 @@ export const defaultSocket = (environment: NodeJS.ProcessEnv = process.env): str
   join(environment["XDG_RUNTIME_DIR"] || "/run", "logveil", "control.sock");
 
 /** Prints the masked log of a job: of one stream, or of all, one after the other. */
-export async function logs([job, ...streams]: string[], { server = "http://127.0.0.1:4180", follow, tokenFile }: ClientOptions): Promise<number> {
-  const base = new URL(server);
+export async function logs([job, ...streams]: string[], options: ClientOptions): Promise<number> {
+  const { server = "http://127.0.0.1:4180", follow, tokenFile } = options;
+  const to = await addressOf(server, options);
   const headers = await authorization(tokenFile);
-  const get = (path: string): Promise<IncomingMessage> => call({ host: base.hostname, port: base.port, path, headers }, server, "--server");
+  const get = (path: string): Promise<IncomingMessage> => call({ ...to, path, headers }, server, "--server");
   if (job === undefined) {
     const { jobs: all } = await readJson<{ jobs: { job: string; started: number; ended?: number; streams: string[] }[] }>(await get("/v1/jobs"));
     for (const { job: name, started, ended, streams: names } of all)
@@ -103,28 +110,47 @@ export async function status({ socket = defaultSocket() }: ClientOptions): Promi
 const control = (socketPath: string, method: string, path: string, body?: Uint8Array): Promise<IncomingMessage> =>
   call({ socketPath, method, path }, socketPath, "--socket", body);
 
+/** Where a request goes. Throws `LV_USAGE`, `LV_IO`. */
+async function addressOf(server: string, { ca, cert, key }: ClientOptions): Promise<RequestOptions> {
+  const url = URL.canParse(server) ? new URL(server) : undefined;
+  if (url?.protocol === "unix:") return { socketPath: decodeURI(url.pathname) };
+  if (url?.protocol !== "http:" && url?.protocol !== "https:")
+    throw new LogveilError("LV_USAGE", "--server: expected http://HOST:PORT, https://HOST:PORT or unix:/path");
+  const files = Object.entries({ ca, cert, key }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const read = await Promise.all(files.map(async ([name, file]) => [name, await contentOf(file, `--${name}`)]));
+  const { protocol, hostname, port } = urlToHttpOptions(url);
+  return { protocol, hostname, port, ...Object.fromEntries(read) };
+}
+
 /** A bearer token comes from a file: arguments can be read by other users. */
 async function authorization(file: string | undefined): Promise<Record<string, string>> {
-  if (file === undefined) return {};
+  return file === undefined ? {} : { authorization: `Bearer ${(await contentOf(file, "--token-file")).trim()}` };
+}
+
+async function contentOf(file: string, option: string): Promise<string> {
   const { readFile } = await import("node:fs/promises");
   try {
-    return { authorization: `Bearer ${(await readFile(file, "utf8")).trim()}` };
+    return await readFile(file, "utf8");
   } catch (error) {
-    throw new LogveilError("LV_IO", `--token-file: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `${option}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
   }
 }
 
 /** Sends a request; throws what the sidecar says if it refuses. */
 async function call(to: RequestOptions, where: string, option: string, body?: Uint8Array): Promise<IncomingMessage> {
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-    request(to, resolve)
-      .once("error", (error: NodeJS.ErrnoException) =>
-        reject(new LogveilError("LV_IO", `no sidecar answers at ${where} (${error.code}); start one with logveil serve, or name it by ${option}`)),
-      )
+    (to.protocol === "https:" ? requestHttps : requestHttp)(to, resolve)
+      .once("error", (error: NodeJS.ErrnoException) => reject(new LogveilError("LV_IO", unreached(error, where, option))))
       .end(body);
   });
   if (answer.statusCode! >= 400) throw new LogveilError("LV_IO", `the sidecar refused: ${(await readJson<{ message: string }>(answer)).message}`);
   return answer;
+}
+
+function unreached({ code = "" }: NodeJS.ErrnoException, where: string, option: string): string {
+  if (code.startsWith("ERR_SSL")) return `${where} ends the handshake (${code}); a sidecar that demands certificates of clients needs --cert and --key`;
+  if (/CERT|VERIFY/.test(code)) return `the certificate of ${where} is not accepted (${code}); name its authority by --ca`;
+  return `no sidecar answers at ${where} (${code}); start one with logveil serve, or name it by ${option}`;
 }
 
 async function readJson<T>(answer: IncomingMessage): Promise<T> {

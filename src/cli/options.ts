@@ -139,8 +139,11 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: "print the masked log of a job that a sidecar keeps; without a job, list them",
     options: [
       { flags: "--follow", help: "go on as more comes, until the stream ends" },
-      { flags: "--server <url>", help: "the sidecar's address", default: "http://127.0.0.1:4180" },
+      { flags: "--server <url>", help: "the sidecar's address: http, https, or unix:/path", default: "http://127.0.0.1:4180" },
       { flags: "--token-file <file>", help: "the bearer token of the job, if it has one" },
+      { flags: "--ca <file>", help: "https: the authority of the sidecar's certificate (PEM)" },
+      { flags: "--cert <file>", help: "https: your own certificate, if the sidecar demands one (PEM)" },
+      { flags: "--key <file>", help: "https: its key (PEM)" },
     ],
     examples: [["logveil logs 42 --follow", "read along"]],
   },

@@ -1,6 +1,7 @@
 /** `logveil serve`: the sidecar as a process: configuration, signals, its own log. */
+import type { TlsOptions } from "node:tls";
 import { openAudit } from "../audit/audit.js";
-import { checkRules, type Config, fieldsFromOptions, loadConfig, type LoadOptions, printAddress } from "../config/index.js";
+import { checkRules, type Config, fieldsFromOptions, loadConfig, type LoadOptions } from "../config/index.js";
 import type { EngineOptions } from "../engine.js";
 import { LogveilError } from "../errors.js";
 import { hardenProcess } from "../native/loader.js";
@@ -8,8 +9,11 @@ import { fromEnvironment, fromFiles, fromLists } from "../providers/sources.js";
 import { loadRules } from "../rules/load.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
+import { inheritedSockets } from "../sidecar/listen.js";
 import { openLog } from "../sidecar/log.js";
 import { type LiveOptions, type SidecarOptions, startSidecar } from "../sidecar/serve.js";
+import { readTls } from "../sidecar/tls.js";
+import { readTokens } from "../sidecar/tokens.js";
 import type { WebhookOptions } from "../sidecar/webhook.js";
 import type { SecretInput } from "../types.js";
 import { startSmall } from "./memory.js";
@@ -62,7 +66,10 @@ export async function serve(version: string, options: Readonly<Record<string, un
   for (const message of early) failed(message);
   for (const warning of loaded.warnings) sidecar.log("warn", warning);
   reloader.attach(sidecar);
-  sidecar.log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
+  const scheme = config.tls.cert === undefined ? "http" : "https";
+  const { listen, control } = sidecar;
+  sidecar.log("info", `listening on ${listen.port === 0 ? `${listen.address} for ${scheme}` : `${scheme}://${listen.address}`}`);
+  if (control !== undefined) sidecar.log("info", `the control API is at https://${control.address}, too`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   sidecar.log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${loaded.live.engine.secrets!.length}`);
   const signal = await new Promise<string>((resolve) => {
@@ -90,12 +97,8 @@ function loadAll(from: LoadOptions): Loaded {
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
     ["routes: maskResponses", config.routes.some(({ maskResponses }) => maskResponses)],
-    ["control.tcp", config.control.tcp !== "off"],
-    ["tls", config.tls.cert !== undefined],
-    ["auth.tokenFile", config.auth.tokenFile !== undefined],
     ["spool.enabled", config.spool.enabled],
     ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
-    ["limits.requestTimeout", config.limits.requestTimeout !== "off"],
   ];
   for (const [field, isSet] of unserved) if (isSet) throw new LogveilError("LV_CONFIG", `${field}: this version does not do that; leave it out`);
 }
@@ -148,16 +151,19 @@ const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "ru
 });
 
 function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evidence" | "log" | keyof LiveOptions> {
-  const { limits } = config;
-  if (config.listen.kind !== "tcp") throw new LogveilError("LV_CONFIG", `listen: ${printAddress(config.listen)}: this version listens on TCP only`);
-  if (config.admin.listen.kind !== "tcp")
-    throw new LogveilError("LV_CONFIG", `admin.listen: ${printAddress(config.admin.listen)}: this version listens on TCP only`);
+  const { limits, auth, control } = config;
+  const tls = tlsOf(config.tls, "tls");
+  const controlTls = tlsOf(control.tls, "control.tls");
+  const inherited = inheritedSockets(process.env, process.pid);
   return {
     version,
-    listen: config.listen,
-    admin: config.admin.listen,
-    socket: config.control.socket,
-    tokensRequired: false,
+    listen: inherited.data ?? config.listen,
+    ...(tls && { tls }),
+    admin: inherited.admin ?? config.admin.listen,
+    socket: control.socket,
+    ...(control.tcp !== "off" && controlTls && { control: { listen: control.tcp, tls: controlTls } }),
+    tokensRequired: auth.tokenFile !== undefined,
+    ...(auth.tokenFile !== undefined && { tokens: readTokens(auth.tokenFile, "auth.tokenFile") }),
     store: { folder: config.store.dir, maxFileBytes: config.store.maxFileSize, maxAgeMs: config.store.maxAge, compress: config.store.compress },
     ...(config.upstream.url !== undefined && {
       upstream: {
@@ -170,7 +176,16 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
         decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio },
       },
     }),
-    server: { headersTimeoutMs: limits.headerTimeout, idleTimeoutMs: limits.idleTimeout, maxConnections: limits.maxConnections },
+    server: {
+      headersTimeoutMs: limits.headerTimeout,
+      idleTimeoutMs: limits.idleTimeout,
+      ...(limits.requestTimeout !== "off" && { requestTimeoutMs: limits.requestTimeout }),
+      maxConnections: limits.maxConnections,
+    },
     turnMs: limits.queueTimeout,
   };
 }
+
+/** What TLS of a port needs; undefined: it is cleartext. Throws `LV_CONFIG`. */
+const tlsOf = ({ cert, key, clientCa }: Config["tls"], field: string): TlsOptions | undefined =>
+  cert === undefined || key === undefined ? undefined : readTls({ cert, key, clientCa }, field);

@@ -70,7 +70,7 @@ const tls = (what: string) => ({
 });
 
 export const schema = z.strictObject({
-  listen: field(address(), "Where logs come in: HTTP and the API of jobs", "127.0.0.1:4180"),
+  listen: field(address(), "Where logs come in: HTTP/1.1, HTTP/2 and the API of jobs. A socket that systemd hands over goes before it", "127.0.0.1:4180"),
   admin: group("Health and metrics, apart from the logs", {
     listen: field(address(), "Where `/livez`, `/readyz`, `/startupz`, `/metrics` and `/version` answer", "127.0.0.1:4181"),
   }),
@@ -89,9 +89,15 @@ export const schema = z.strictObject({
     tcp: field(portOrOff(), "The control API over TCP too, with client certificates only: needs all of `control.tls`", "off"),
     tls: group("Certificates of the control API over TCP", tls("the control API")),
   }),
-  tls: group("Certificates of `listen` and `syslog.tls`; none: `listen` is cleartext", tls("the port")),
+  tls: group(
+    "Certificates of `listen` and `syslog.tls`; none: `listen` is cleartext. A client's certificate says by URIs in its subjectAltName which jobs it may write and read: `logveil:job:NAME`, percent-encoded, or `logveil:job:*` for any; one without needs the token of the job",
+    tls("the port"),
+  ),
   auth: group("Who may send logs", {
-    tokenFile: optional(path(), "File of the tokens of jobs, one of which every request must bear; absent: no token is asked for. No one else may read it"),
+    tokenFile: optional(
+      path(),
+      "File of the tokens of jobs, one of which every request must bear besides those that `logveil job token` makes; absent: no token is asked for. Lines of `JOB TOKEN`, or `JOB sha256:HEX` with the digest of the token; `*` is any job, `#` begins a comment. No one else may read it",
+    ),
   }),
   store: group("The embedded store, which keeps masked logs where there is no upstream", {
     dir: field(path(), `Folder of the masked logs. ${stateTold("logs")}`, "/var/lib/logveil/logs", state("logs")),
@@ -138,7 +144,7 @@ export const schema = z.strictObject({
   }),
   limits: group("What one client may take, and how long", {
     holdBack: field(time({ max: "1h" }), "Silence after which undecided bytes leave", "500ms"),
-    maxConnections: field(count(1, 1_000_000), "Most connections at a time; further ones get 503", 12_000),
+    maxConnections: field(count(1, 1_000_000), "Most connections, and requests on them, at a time; further ones get 503", 12_000),
     maxStreamsPerJob: field(count(1, 1_000_000), "Most streams of one job that are open at a time", 256),
     maxStreams: field(count(1, 1_000_000), "Most streams of all jobs that are open at a time; further ones get 503", 12_000),
     queueTimeout: field(time(), "Longest wait of a new stream, or of a request that is forwarded, for its turn among the jobs; then it gets 503", "10s"),
@@ -146,9 +152,13 @@ export const schema = z.strictObject({
     maxRatio: field(count(1, 1_000_000), "Most bytes that one byte of a compressed body may become, beyond the first MiB", 1024),
     maxCodings: field(count(0, 16), "Most content codings of one body", 3),
     zstdWindow: field(size({ min: "1KiB", max: "128MiB" }), "Largest window of a zstd body", "8MiB"),
-    headerTimeout: field(time(), "Longest wait for the head of a request", "10s"),
-    idleTimeout: field(time(), "Longest silence of a client within a request", "10m"),
-    requestTimeout: field(timeOrOff(), "Longest duration of a request; off: as long as its job takes", "off"),
+    headerTimeout: field(time(), "Longest wait for the head of a request, for a TLS handshake, and for the first bytes of a connection", "10s"),
+    idleTimeout: field(
+      time(),
+      "Longest silence of a client that is waited for: to go on with a body, to read, to send another request. Who follows a log may be silent",
+      "10m",
+    ),
+    requestTimeout: field(timeOrOff(), "Longest time from the head of a request to that of its answer; off: as long as its job takes", "off"),
   }),
   jobs: group("Jobs", {
     grace: field(time(), "How long the secrets of a job stay known after its end", "10m"),

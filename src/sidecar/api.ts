@@ -12,15 +12,22 @@ interface Names {
   readonly stream: string;
 }
 
-/** Whether a request may write to a job. Throws a {@link Refusal}. */
-export type Authorize = (call: Call, job: string) => void;
+/** Who may write and read what. */
+export interface Access {
+  /** Throws a {@link Refusal} for a request that may not do this with a job. */
+  check(call: Call, job: string): void;
+  /** The same as an answer. */
+  may(call: Call, job: string): boolean;
+  /** Throws a {@link Refusal} for a request that has nothing to show where something is needed. */
+  checkSome(call: Call): void;
+}
 
 /** What writes is refused where `check` throws: `POST` a piece of a stream, `POST …/end`, `GET` and `HEAD` it, and what there is. */
-export function apiRoutes(jobs: Jobs, authorize: Authorize, check: (job: string) => void): Route[] {
+export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => void): Route[] {
   const named = (call: Call): Names => {
     const { job = "", stream = "" } = call.params;
     if (!isName(job) || !isName(stream)) throw new Refusal(400, "names of jobs and streams have 1 to 100 bytes of UTF-8 without control characters");
-    authorize(call, job);
+    access.check(call, job);
     if (call.request.method === "POST") check(job);
     return { job, stream };
   };
@@ -48,14 +55,24 @@ export function apiRoutes(jobs: Jobs, authorize: Authorize, check: (job: string)
         call.response.writeHead(200, { [OFFSET]: String(received) }).end();
       },
     },
-    { method: "GET", path: "/v1/jobs", handle: async ({ response }) => json(response, 200, { jobs: await jobs.store.jobs() }) },
+    {
+      method: "GET",
+      path: "/v1/jobs",
+      async handle(call) {
+        access.checkSome(call);
+        const all = await jobs.store.jobs();
+        json(call.response, 200, { jobs: all.filter(({ job }) => access.may(call, job)) });
+      },
+    },
     {
       method: "GET",
       path: "/v1/jobs/:job",
-      async handle({ response, params }) {
-        const info = isName(params["job"]!) ? await jobs.store.info(params["job"]!) : undefined;
+      async handle(call) {
+        const job = call.params["job"]!;
+        access.check(call, job);
+        const info = isName(job) ? await jobs.store.info(job) : undefined;
         if (info === undefined) throw new Refusal(404, "there is no such job");
-        json(response, 200, info);
+        json(call.response, 200, info);
       },
     },
   ];

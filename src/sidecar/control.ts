@@ -1,12 +1,8 @@
-/** The control API, on a Unix socket that only its owner can reach: secrets of jobs, tokens, the end of jobs, what goes on. */
-import { chmod, mkdir, rm } from "node:fs/promises";
-import type { Server } from "node:http";
-import { connect } from "node:net";
-import { dirname } from "node:path";
+/** The control API, on a Unix socket that only its owner can reach, or over TCP with client certificates: secrets of jobs, tokens, the end of jobs, what goes on. */
 import { LogveilError } from "../errors.js";
 import { parseSecrets } from "../providers/parse.js";
 import type { SecretInput } from "../types.js";
-import { type Call, json, type Route } from "./http.js";
+import { type Call, type Connection, json, type Route } from "./http.js";
 import { type Jobs, Refusal } from "./jobs.js";
 import { isName } from "./store.js";
 import type { Tokens } from "./tokens.js";
@@ -43,7 +39,8 @@ export interface Reloading {
 
 /** `status` answers facts as JSON. */
 export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => object, reloading?: Reloading): Route[] {
-  const jobOf = ({ params }: Call): string => {
+  const jobOf = ({ params, connection }: Call): string => {
+    checkIsNoJob(connection);
     if (!isName(params["job"]!)) throw new Refusal(400, "names of jobs have 1 to 100 bytes of UTF-8 without control characters");
     return params["job"]!;
   };
@@ -66,16 +63,24 @@ export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => object, 
       async handle(call) {
         const job = jobOf(call);
         await jobs.end(job);
-        tokens.revoke(job);
+        tokens.end(job);
         json(call.response, 200, { job, ended: true });
       },
     },
     ...(reloading === undefined ? [] : [{ method: "POST", path: "/v1/reload", handle: (call: Call) => reload(call, reloading) }]),
-    { method: "GET", path: "/v1/status", handle: ({ response }) => json(response, 200, status()) },
+    {
+      method: "GET",
+      path: "/v1/status",
+      handle({ response, connection }) {
+        checkIsNoJob(connection);
+        json(response, 200, status());
+      },
+    },
   ];
 }
 
-async function reload({ response }: Call, reloading: Reloading): Promise<void> {
+async function reload({ response, connection }: Call, reloading: Reloading): Promise<void> {
+  checkIsNoJob(connection);
   try {
     json(response, 200, await reloading.run());
   } catch (error) {
@@ -83,6 +88,11 @@ async function reload({ response }: Call, reloading: Reloading): Promise<void> {
     const { code, message, facts } = error;
     json(response, 422, { error: code, message, problems: facts["problems"] ?? [message] });
   }
+}
+
+/** One authority may have signed certificates for both ports: those of jobs open nothing here. */
+function checkIsNoJob({ jobs }: Connection): void {
+  if (jobs !== undefined && jobs.length > 0) throw new Refusal(403, "the certificate of a job does not open the control API");
 }
 
 /** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */
@@ -104,33 +114,3 @@ async function readBatch({ request }: Call): Promise<SecretInput[]> {
     whole.fill(0);
   }
 }
-
-/** Listens on a socket file: its folder is made 0700, the file 0600. One that another process left is taken over; one in use is refused. */
-export async function listenUnix(server: Server, path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  if (await isInUse(path)) throw new LogveilError("LV_CONFIG", `${path}: another process listens there; end it, or set control.socket to another path`);
-  await rm(path, { force: true });
-  const before = process.umask(0o177);
-  try {
-    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(path, resolve));
-  } catch (error) {
-    throw new LogveilError(
-      "LV_IO",
-      `${path}: cannot listen there (${(error as NodeJS.ErrnoException).code}); set control.socket to a path of at most 107 bytes in a folder of your own`,
-      {
-        cause: error,
-      },
-    );
-  } finally {
-    process.umask(before);
-  }
-  await chmod(path, 0o600);
-}
-
-const isInUse = (path: string): Promise<boolean> =>
-  new Promise((resolve) => {
-    const probe = connect(path, () => {
-      probe.destroy();
-      resolve(true);
-    }).once("error", () => resolve(false));
-  });

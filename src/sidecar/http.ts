@@ -1,12 +1,17 @@
-/** HTTP servers of the sidecar: a table of routes, answers in JSON, time limits, refusals. No body byte is ever told or logged. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Duplex } from "node:stream";
-import { LogveilError } from "../errors.js";
+/** Servers of the sidecar: requests by a table of routes, and what no proxy should let pass. How connections come in: door.ts. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { TlsOptions } from "node:tls";
+import { isHttp2, json, refuse } from "./answers.js";
+import { type Connection, Door, type ServerLimits } from "./door.js";
 import { Refusal } from "./jobs.js";
+
+export { json } from "./answers.js";
+export type { Connection, ServerLimits } from "./door.js";
 
 export interface Call {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  readonly connection: Connection;
   /** By the names in the route's path. */
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
@@ -19,67 +24,52 @@ export interface Route {
   handle(call: Call): Promise<void> | void;
 }
 
-export interface ServerLimits {
-  /** For all header fields to arrive, in milliseconds. */
-  readonly headersTimeoutMs: number;
-  /** Of a connection on which nothing happens. */
-  readonly idleTimeoutMs: number;
-  readonly maxConnections: number;
+type Otherwise = (request: IncomingMessage, response: ServerResponse, connection: Connection) => Promise<void>;
+
+export interface Served {
+  readonly limits: ServerLimits;
+  /** Absent: cleartext. */
+  readonly tls?: TlsOptions | undefined;
+  /** Hears of what went wrong within. */
+  readonly failed: (error: unknown) => void;
+  /** Answers what is in no route. */
+  readonly otherwise?: Otherwise;
+  /** Told of the status of each answer when it has gone; undefined: there was none. */
+  readonly answered?: (status: number | undefined) => void;
 }
 
-/** A server that answers by a table of routes, and what is in none by `otherwise`; `failed` hears of what went wrong within. */
-export function serveRoutes(
+/** A server that answers by a table of routes. */
+export function serveRoutes(routes: readonly Route[], { limits, tls, failed, otherwise, answered }: Served): Door {
+  const answer = async (request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void> => {
+    if (answered !== undefined) response.once("close", () => answered(response.headersSent ? response.statusCode : undefined));
+    try {
+      await route(routes, otherwise, request, response, connection);
+    } catch (error) {
+      refuse(request, response, error, failed);
+    }
+  };
+  return new Door(limits, tls, answer, failed);
+}
+
+async function route(
   routes: readonly Route[],
-  limits: ServerLimits,
-  failed: (error: unknown) => void,
-  otherwise?: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
-): Server {
-  const server = createServer({
-    headersTimeout: limits.headersTimeoutMs,
-    requestTimeout: 0,
-    keepAliveTimeout: limits.idleTimeoutMs,
-    joinDuplicateHeaders: false,
-  });
-  server.maxConnections = limits.maxConnections;
-  server.timeout = limits.idleTimeoutMs;
-  server.on("request", (request, response) => void answer(routes, otherwise, request, response, failed));
-  server.on("clientError", (error: NodeJS.ErrnoException, socket) =>
-    refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request"),
-  );
-  for (const event of ["upgrade", "connect"]) server.on(event, (_: IncomingMessage, socket: Duplex) => refuseRaw(socket, "501 Not Implemented"));
-  return server;
-}
-
-function refuseRaw(socket: Duplex, status: string): void {
-  if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
-  else socket.destroy();
-}
-
-async function answer(
-  routes: readonly Route[],
-  otherwise: ((request: IncomingMessage, response: ServerResponse) => Promise<void>) | undefined,
+  otherwise: Otherwise | undefined,
   request: IncomingMessage,
   response: ServerResponse,
-  failed: (error: unknown) => void,
+  connection: Connection,
 ): Promise<void> {
-  try {
-    checkFraming(request);
-    const url = new URL(request.url ?? "/", "http://sidecar");
-    const parts = url.pathname.split("/").slice(1).map(decodePart);
-    const here = routes.flatMap((route) => {
-      const params = match(route.path, parts);
-      return params === undefined ? [] : [{ route, params }];
-    });
-    const found = here.find(({ route }) => route.method === request.method);
-    if (found === undefined) {
-      if (here.length === 0 && otherwise !== undefined) return await otherwise(request, response);
-      if (here.length === 0) throw new Refusal(404, "there is nothing here");
-      return json(response, 405, { error: "LV_USAGE", message: `expected ${here.map(({ route }) => route.method).join(" or ")}` });
-    }
-    await found.route.handle({ request, response, params: found.params, query: url.searchParams });
-  } catch (error) {
-    refuse(request, response, error, failed);
-  }
+  checkFraming(request);
+  const url = new URL(request.url ?? "/", "http://sidecar");
+  const parts = url.pathname.split("/").slice(1).map(decodePart);
+  const here = routes.flatMap((each) => {
+    const params = match(each.path, parts);
+    return params === undefined ? [] : [{ route: each, params }];
+  });
+  const found = here.find((each) => each.route.method === request.method);
+  if (found !== undefined) return await found.route.handle({ request, response, connection, params: found.params, query: url.searchParams });
+  if (here.length === 0 && otherwise !== undefined) return await otherwise(request, response, connection);
+  if (here.length === 0) throw new Refusal(404, "there is nothing here");
+  json(response, 405, { error: "LV_USAGE", message: `expected ${here.map((each) => each.route.method).join(" or ")}` });
 }
 
 /** Longest request target and header field, in bytes, and most fields: what widespread servers take. */
@@ -87,13 +77,24 @@ const MAX_TARGET_BYTES = 4094;
 const MAX_FIELD_BYTES = 8190;
 const MAX_FIELDS = 100;
 /** Fields of which there is one. */
-const SINGLE = ["host", "content-length", "transfer-encoding", "content-type", "content-encoding", "authorization", "logveil-offset", "logveil-job"];
+const SINGLE = [
+  "host",
+  "content-length",
+  "transfer-encoding",
+  "content-type",
+  "content-encoding",
+  "authorization",
+  "logveil-offset",
+  "logveil-job",
+  "logveil-token",
+];
 /** Fields that a trailer must not have (RFC 9110 §6.5.1): they say what the body is, or whom it is for. */
 const NOT_IN_TRAILERS = new Set([...SINGLE, "trailer", "te", "connection", "expect", "cookie", "set-cookie"]);
 
 /** What the parser lets pass and no proxy should: anything about which the server behind it might think otherwise. */
-function checkFraming({ headers, rawHeaders, httpVersion, url = "" }: IncomingMessage): void {
-  if (httpVersion !== "1.1" && httpVersion !== "1.0") throw new Refusal(400, "expected HTTP/1.1 or HTTP/1.0");
+function checkFraming(request: IncomingMessage): void {
+  const { headers, rawHeaders, httpVersion, url = "" } = request;
+  if (!["1.0", "1.1", "2.0"].includes(httpVersion)) throw new Refusal(400, "expected HTTP/1.0, HTTP/1.1 or HTTP/2");
   if (!url.startsWith("/") || url.length > MAX_TARGET_BYTES) throw new Refusal(400, `expected a path of at most ${MAX_TARGET_BYTES} bytes`);
   const names = rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
   if (names.length > MAX_FIELDS) throw new Refusal(400, `more than ${MAX_FIELDS} header fields`);
@@ -104,10 +105,23 @@ function checkFraming({ headers, rawHeaders, httpVersion, url = "" }: IncomingMe
     if (SINGLE.includes(name) && names.indexOf(name) !== index) throw new Refusal(400, `more than one ${name}`);
   }
   if (headers.host !== undefined && !HOST.test(headers.host)) throw new Refusal(400, "Host: expected a name or address, and perhaps a port");
+  if (isHttp2(request)) return checkHttp2(request);
   if (headers["transfer-encoding"] === undefined) return;
   if (headers["content-length"] !== undefined) throw new Refusal(400, "Content-Length and Transfer-Encoding together");
   if (httpVersion === "1.0" || headers["transfer-encoding"].toLowerCase() !== "chunked")
     throw new Refusal(400, "Transfer-Encoding: expected chunked, and HTTP/1.1");
+}
+
+/** Fields that HTTP/2 does not have (RFC 9113 §8.2.2). nghttp2 refuses them, too; what goes on is HTTP/1.1, in which they count. */
+const NOT_IN_HTTP2 = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+
+function checkHttp2({ headers }: IncomingMessage): void {
+  const wrong = NOT_IN_HTTP2.find((name) => headers[name] !== undefined);
+  if (wrong !== undefined) throw new Refusal(400, `${wrong}: HTTP/2 has no such field`);
+  if (headers["te"] !== undefined && headers["te"] !== "trailers") throw new Refusal(400, "te: HTTP/2 has trailers only");
+  const authority = headers[":authority"];
+  if (authority !== undefined && headers.host !== undefined && headers.host !== authority) throw new Refusal(400, "host and :authority are not the same");
+  if (typeof authority === "string" && !HOST.test(authority)) throw new Refusal(400, ":authority: expected a name or address, and perhaps a port");
 }
 
 const HOST = /^(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?$/;
@@ -135,27 +149,4 @@ function match(path: string, parts: readonly string[]): Record<string, string> |
     else if (part !== parts[index]) return undefined;
   }
   return params;
-}
-
-/** Answers an error. A request whose body was not read to its end is cut off: what follows on its connection would be read as another. */
-function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, failed: (error: unknown) => void): void {
-  if (response.headersSent || response.destroyed) {
-    if (!(error instanceof Refusal)) failed(error);
-    request.destroy();
-    return;
-  }
-  if (!request.complete) response.setHeader("connection", "close");
-  if (error instanceof Refusal) {
-    for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value);
-    json(response, error.status, { error: "LV_REFUSED", message: error.message });
-  } else {
-    failed(error);
-    response.setHeader("retry-after", "10");
-    json(response, 503, { error: error instanceof LogveilError ? error.code : "LV_IO", message: "not kept: try again later" });
-  }
-}
-
-export function json(response: ServerResponse, status: number, body: object, headers: Readonly<Record<string, string>> = {}): void {
-  const text = `${JSON.stringify(body)}\n`;
-  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text), ...headers }).end(text);
 }

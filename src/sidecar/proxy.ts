@@ -12,6 +12,7 @@ import type { Stage } from "../codec/stage.js";
 import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
 import type { Account } from "./accounts.js";
+import { hasBody, isHttp2, writeFields } from "./answers.js";
 import { checkTrailers } from "./http.js";
 import { Refusal } from "./jobs.js";
 
@@ -44,8 +45,10 @@ const HOP_BY_HOP = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
-/** Names the job whose secrets mask the body; not passed on. */
+/** Names the job whose secrets mask the body. */
 const JOB = "logveil-job";
+/** What fields begin with that are for us, and not passed on. */
+const OURS = "logveil-";
 const TEXT = FRAMINGS.find(({ name }) => name === "text")!;
 
 /** What forwarding asks of its surroundings. */
@@ -107,13 +110,14 @@ export class Upstream {
       if (fault instanceof LogveilError) throw new Refusal(fault.code === "LV_DECODE" || fault.code === "LV_FRAMING" ? 400 : 503, fault.message);
       throw error instanceof errors.UndiciError || isNetwork(error) ? new Refusal(503, "the log storage does not answer", { "retry-after": "5" }) : error;
     }
-    response.writeHead(answer.statusCode, responseHeaders(answer.headers as unknown as readonly Buffer[]));
+    writeFields(request, response, answer.statusCode, responseHeaders(answer.headers as unknown as readonly Buffer[]));
     await pipeline(answer.body, response);
   }
 
   /** Opens the masking of a body; undefined: there is none. Throws a {@link Refusal} for one that cannot be masked. */
-  private bodyOf({ headers, url = "/" }: IncomingMessage): Body | undefined {
-    if (headers["transfer-encoding"] === undefined && (headers["content-length"] ?? "0") === "0") return undefined;
+  private bodyOf(request: IncomingMessage): Body | undefined {
+    const { headers, url = "/" } = request;
+    if (!hasBody(request)) return undefined;
     const framing = this.framing(url, headers["content-type"] ?? "");
     if (framing === undefined) throw new Refusal(415, "nothing is known of bodies of this type, so they cannot be masked; add a route for them");
     const coding = headers["content-encoding"];
@@ -216,14 +220,18 @@ function isNetwork(error: unknown): boolean {
 }
 
 /** Fields of a request as the upstream gets them. A masked body has another length: it is sent in chunks. */
-function requestHeaders({ rawHeaders, headers }: IncomingMessage, hasBody: boolean): string[] {
+function requestHeaders(request: IncomingMessage, isMasked: boolean): string[] {
+  const { rawHeaders, headers } = request;
   const dropped = connectionFields(headers);
   const passed: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();
-    if (HOP_BY_HOP.has(name) || dropped.has(name) || name === JOB || name === "host" || name === "expect" || (hasBody && name === "content-length")) continue;
+    if (HOP_BY_HOP.has(name) || dropped.has(name) || name.startsWith(OURS) || name.startsWith(":")) continue;
+    if (name === "host" || name === "expect" || (isMasked && name === "content-length") || (isHttp2(request) && name === "cookie")) continue;
     passed.push(rawHeaders[i]!, rawHeaders[i + 1]!);
   }
+  // HTTP/2 may send it in pieces, HTTP/1.1 may not (RFC 9113 §8.2.3).
+  if (isHttp2(request) && headers.cookie !== undefined) passed.push("cookie", headers.cookie);
   return passed;
 }
 

@@ -1,29 +1,25 @@
 /** The composition root of the sidecar: engine, store, jobs, and the servers around them. */
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { TlsOptions } from "node:tls";
 import { createEngine, type EngineOptions } from "../engine.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import type { SecretReport } from "../types.js";
 import { Accounts, type Evidence, type FindingOptions, NO_JOB } from "./accounts.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
-import { apiRoutes } from "./api.js";
+import { type Access, apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
-import { controlRoutes, listenUnix, type Reloading } from "./control.js";
+import { controlRoutes, type Reloading } from "./control.js";
 import { Gate } from "./gate.js";
-import { serveRoutes, type ServerLimits } from "./http.js";
+import { type Connection, serveRoutes, type ServerLimits } from "./http.js";
 import { type JobLimits, Jobs, Refusal } from "./jobs.js";
 import { exposition, type Gauges } from "./metrics.js";
 import { gaugesOf, statusOf } from "./status.js";
+import { type Bound, listenOn, type Where } from "./listen.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
 import { FairShare } from "./share.js";
 import { isName, Store, type StoreOptions } from "./store.js";
-import { Tokens } from "./tokens.js";
-
-export interface TcpAddress {
-  readonly host: string;
-  readonly port: number;
-}
+import { type ListedToken, Tokens } from "./tokens.js";
 
 /** What can change while the sidecar runs. */
 export interface LiveOptions {
@@ -36,11 +32,15 @@ export interface LiveOptions {
 
 export interface SidecarOptions extends LiveOptions {
   readonly version: string;
-  readonly listen: TcpAddress;
+  readonly listen: Where;
+  /** Of the data port; absent: cleartext. With authorities of clients, each needs a certificate. */
+  readonly tls?: TlsOptions;
   /** Absent: no health and no figures. */
-  readonly admin?: TcpAddress;
-  /** Path of the control socket; absent: no control API. */
+  readonly admin?: Where;
+  /** Path of the control socket; absent: no control API on it. */
   readonly socket?: string;
+  /** The control API over TCP, for clients with certificates. */
+  readonly control?: { readonly listen: Where; readonly tls: TlsOptions };
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
   readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
@@ -50,8 +50,10 @@ export interface SidecarOptions extends LiveOptions {
   readonly turnMs: number;
   /** Absent: there is nothing to read again. */
   readonly reloading?: Reloading;
-  /** Every request needs the token of its job. */
+  /** Every request needs the token of its job, or a certificate that names it. */
   readonly tokensRequired: boolean;
+  /** Tokens besides those that the control API issues. */
+  readonly tokens?: readonly ListedToken[];
   readonly evidence: Evidence;
   /** Figures of the audit. */
   readonly audit?: () => Gauges["audit"];
@@ -60,8 +62,8 @@ export interface SidecarOptions extends LiveOptions {
 }
 
 export interface Sidecar {
-  readonly listen: TcpAddress;
-  readonly admin: TcpAddress | undefined;
+  readonly listen: Bound;
+  readonly admin: Bound | undefined;
   readonly socket: string | undefined;
   /** Rules in force, and the digest of the policy. */
   readonly rules: number;
@@ -72,6 +74,8 @@ export interface Sidecar {
   apply(live: LiveOptions): Promise<void>;
   /** The secrets were read again and are the same. */
   refreshed(): void;
+  /** Where the control API is over TCP. */
+  readonly control: Bound | undefined;
   /** Stops taking requests, waits for those under way for at most so many milliseconds. False if some had to be cut off. */
   close(graceMs: number): Promise<boolean>;
 }
@@ -107,7 +111,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   gate.leaked = await runCanary(engine);
   const opening = new FairShare({ ...OPENING, waitMs: options.turnMs });
   const jobs = new Jobs(engine, store, accounts, opening, live.jobs);
-  const tokens = new Tokens(options.tokensRequired);
+  const tokens = new Tokens({ required: options.tokensRequired, listed: options.tokens ?? [], keepsLogs: options.upstream === undefined });
   const checks: Check[] = [
     { name: "accepting", run: async () => (state.draining ? "shutting down" : undefined) },
     { name: "canary", run: async () => gate.distrust },
@@ -116,7 +120,11 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     { name: "evidence", run: () => evidence.settled().then(() => undefined) },
   ];
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
-  const authorize: Parameters<typeof apiRoutes>[1] = ({ request }, job) => tokens.check(request, job);
+  const access: Access = {
+    check: ({ request, connection }, job) => tokens.check(request, connection, job),
+    checkSome: ({ request, connection }) => tokens.checkSome(request, connection),
+    may: ({ request, connection }, job) => tokens.may(request, connection, job),
+  };
   const forwarding =
     options.upstream && new FairShare({ ...sharesOf(options.upstream.maxConnections), waitMs: options.turnMs, maxWaiting: OPENING.maxWaiting });
   const upstream =
@@ -131,10 +139,13 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       },
       settled: () => evidence.settled(),
     });
-  const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const forward = async (request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void> => {
+    // A certificate says it for a client that does not.
+    const [named, ...others] = connection.jobs ?? [];
+    if (typeof named === "string" && others.length === 0) request.headers["logveil-job"] ??= named;
     const job = request.headers["logveil-job"];
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
-    if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
+    tokens.check(request, connection, typeof job === "string" ? job : NO_JOB);
     accounts.check(typeof job === "string" ? job : undefined);
     const gone = new AbortController();
     response.once("close", () => gone.abort(new Refusal(503, "the client is gone")));
@@ -145,14 +156,15 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       leave();
     }
   };
-  const data =
-    upstream === undefined
-      ? serveRoutes(
-          apiRoutes(jobs, authorize, (job) => accounts.check(job)),
-          options.server,
-          failed,
-        )
-      : serveRoutes([], options.server, failed, forward);
+  const served = { limits: options.server, failed };
+  const counted = (port: "data" | "control") => (status: number | undefined) =>
+    accounts.figures.count("requests", port, status === undefined ? "none" : `${Math.floor(status / 100)}xx`);
+  const data = serveRoutes(upstream === undefined ? apiRoutes(jobs, access, (job) => accounts.check(job)) : [], {
+    ...served,
+    answered: counted("data"),
+    tls: options.tls,
+    ...(upstream !== undefined && { otherwise: forward }),
+  });
   const started = Date.now();
   const reloaded = (): Reloading["last"] => options.reloading?.last ?? { at: started, ok: true, needsRestart: [] };
   const ready = (): boolean => state.started && !state.draining && gate.distrust === undefined && gate.ignorance() === undefined;
@@ -162,21 +174,16 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     return { version, ready: ready(), ...gaugesOf(engine, jobs, accounts, gate, shares, reloaded()), ...(audit && { audit }) };
   };
   const status = (): object => statusOf(gauges(), accounts.figures, engine.policy, reloaded());
-  const control = serveRoutes(controlRoutes(jobs, tokens, status, options.reloading), options.server, failed);
+  const controls = controlRoutes(jobs, tokens, status, options.reloading);
+  const control = serveRoutes(controls, { ...served, answered: counted("control") });
+  const remote = options.control && {
+    door: serveRoutes(controls, { ...served, answered: counted("control"), tls: options.control.tls }),
+    where: options.control.listen,
+  };
   const admin = serveRoutes(
     adminRoutes(version, checks, () => state.started, exposition(accounts.figures, gauges)),
-    options.server,
-    failed,
+    served,
   );
-  for (const [name, server] of [
-    ["data", data],
-    ["control", control],
-  ] as const) {
-    server.on("request", (_: IncomingMessage, response: ServerResponse) =>
-      response.once("close", () => accounts.figures.count("requests", name, response.headersSent ? `${Math.floor(response.statusCode / 100)}xx` : "none")),
-    );
-  }
-
   const timers = [
     setInterval(() => {
       runCanary(engine).then((leaked) => {
@@ -185,19 +192,21 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       }, failed);
     }, CANARY_INTERVAL_MS),
     setInterval(() => accounts.sweep(), SWEEP_INTERVAL_MS),
-    setInterval(() => void store.prune(Date.now(), (job) => jobs.isLive(job)).catch(failed), PRUNE_INTERVAL_MS),
+    setInterval(() => void store.prune(Date.now(), (job) => jobs.isLive(job)).then((removed) => tokens.forget(removed), failed), PRUNE_INTERVAL_MS),
   ];
   for (const timer of timers) timer.unref();
 
-  const listen = await listenTcp(data, options.listen, "listen");
-  const adminAddress = options.admin && (await listenTcp(admin, options.admin, "admin"));
-  if (options.socket !== undefined) await listenUnix(control, options.socket);
+  const listen = await listenOn(data.server, options.listen, "listen");
+  const adminAddress = options.admin && (await listenOn(admin.server, options.admin, "admin.listen"));
+  if (options.socket !== undefined) await listenOn(control.server, { path: options.socket }, "control.socket");
+  const remoteAddress = remote && (await listenOn(remote.door.server, remote.where, "control.tcp"));
   state.started = true;
   for (const [name, result] of Object.entries(await runChecks(checks))) if (result !== "ok") log("error", `not ready: ${name}: ${result}`);
   return {
     listen,
     admin: adminAddress,
     socket: options.socket,
+    control: remoteAddress,
     get rules() {
       return engine.stats().rules;
     },
@@ -218,11 +227,11 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       const until = performance.now() + graceMs;
       state.draining = true;
       for (const timer of timers) clearInterval(timer);
-      const whole = (await Promise.all([data, control].map((server) => stop(server, graceMs)))).every(Boolean);
+      const whole = (await Promise.all([data, control, ...(remote ? [remote.door] : [])].map((door) => door.stop(graceMs)))).every(Boolean);
       await jobs.close();
       await upstream?.close();
       await accounts.close(Math.max(0, until - performance.now()));
-      await stop(admin, 0);
+      await admin.stop(0);
       if (!whole) log("warn", `requests that took longer than ${graceMs} ms were cut off; what they had not been told is kept is to be sent again`);
       state.closed = true;
       engine.close();
@@ -248,31 +257,4 @@ function describe(error: unknown): string {
   if (error instanceof LogveilError) return `${error.code}: ${error.message}`;
   const { code, name } = error as NodeJS.ErrnoException;
   return code ?? name ?? "unknown";
-}
-
-async function listenTcp(server: Server, { host, port }: TcpAddress, field: string): Promise<TcpAddress> {
-  try {
-    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === "EADDRINUSE" ? "another process listens there" : code;
-    throw new LogveilError("LV_CONFIG", `${field}: cannot listen on ${host}:${port}: ${why}; choose another address`, { cause: error });
-  }
-  const { address, port: bound } = server.address() as AddressInfo;
-  return { host: address, port: bound };
-}
-
-/** Ends a server: requests under way may finish within the time. */
-async function stop(server: Server, graceMs: number): Promise<boolean> {
-  if (!server.listening) return true;
-  let cut = false;
-  const ended = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
-  const timer = setTimeout(() => {
-    cut = true;
-    server.closeAllConnections();
-  }, graceMs);
-  await ended;
-  clearTimeout(timer);
-  return !cut;
 }

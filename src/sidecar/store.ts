@@ -113,7 +113,7 @@ export class Store {
 
   private async writeInfo(job: string, info: object): Promise<void> {
     const file = join(this.folderOf(job), JOB_FILE);
-    // Several streams may begin at a time.
+    // Streams of a new job may be opened at the same time.
     const part = `${file}.${randomUUID()}.part`;
     await writeFile(part, `${JSON.stringify(info)}\n`, { mode: 0o600, flush: true });
     await rename(part, file);

@@ -1,38 +1,142 @@
-/** Bearer tokens: each writes and reads one job. Kept as digests; compared in constant time. */
+/**
+ * Who may write and read which jobs: by bearer tokens, each of one job, or by the jobs that a client's certificate names. Tokens are kept as digests and compared in
+ * constant time.
+ */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
+import { LogveilError } from "../errors.js";
+import type { Connection } from "./door.js";
 import { Refusal } from "./jobs.js";
+import { isName } from "./store.js";
+import { ANY_JOB, type JobName } from "./tls.js";
 
 const TOKEN_BYTES = 32;
+/** Fewer characters of the alphabet hold less than 128 bits. */
+const MIN_TOKEN_LENGTH = 22;
 
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
 
-export class Tokens {
-  private readonly digests = new Map<string, Buffer>();
+/** A token of the file: what it opens, and its SHA-256. */
+export interface ListedToken {
+  readonly job: JobName;
+  readonly digest: Buffer;
+}
 
-  /** With `required`, a request without a token of its job is refused. A job that has one demands it anyway. */
-  constructor(private readonly required: boolean) {}
+export interface TokensOptions {
+  /** A request without a token, or a certificate that names its job, is refused. A job that was issued a token demands one anyway. */
+  readonly required: boolean;
+  readonly listed: readonly ListedToken[];
+  /** Logs are kept here: tokens may come as `Authorization`, and those of ended jobs read on. Else both are the upstream's business. */
+  readonly keepsLogs: boolean;
+}
+
+interface Issued {
+  readonly digest: Buffer;
+  readonly hasEnded: boolean;
+}
+
+export class Tokens {
+  private readonly issued = new Map<string, Issued>();
+
+  constructor(private readonly options: TokensOptions) {}
 
   /** Makes a new token for a job; the one before is void. */
   issue(job: string): string {
     const token = randomBytes(TOKEN_BYTES).toString("base64url");
-    this.digests.set(job, digest(token));
+    this.issued.set(job, { digest: digest(token), hasEnded: false });
     return token;
   }
 
-  revoke(job: string): void {
-    this.digests.delete(job);
+  /** The token of a job that has ended writes no more; it reads until the logs are gone. */
+  end(job: string): void {
+    const issued = this.issued.get(job);
+    if (issued === undefined) return;
+    if (this.options.keepsLogs) this.issued.set(job, { ...issued, hasEnded: true });
+    else this.issued.delete(job);
   }
 
-  /** Throws a 401 where there is no token and one is needed, a 403 for that of another job. */
-  check({ headers }: IncomingMessage, job: string): void {
-    const wanted = this.digests.get(job);
-    const [scheme, given] = (headers.authorization ?? "").split(" ");
-    if (scheme?.toLowerCase() !== "bearer" || given === undefined) {
-      if (wanted === undefined && !this.required) return;
-      throw new Refusal(401, "this job needs its bearer token: see logveil job token", { "www-authenticate": 'Bearer realm="logveil"' });
-    }
-    // The same work whether there is a token or not.
-    if (!timingSafeEqual(wanted ?? digest(""), digest(given)) || wanted === undefined) throw new Refusal(403, "the bearer token is not that of this job");
+  /** Of these jobs there are no logs any more. */
+  forget(jobs: readonly string[]): void {
+    for (const job of jobs) this.issued.delete(job);
   }
+
+  /** Throws a 401 where a token is needed and there is none, a 403 for what opens other jobs only. */
+  check(request: IncomingMessage, connection: Connection, job: string): void {
+    const { jobs } = connection;
+    if (jobs !== undefined && jobs.length > 0) {
+      if (!jobs.includes(job) && !jobs.includes(ANY_JOB)) throw new Refusal(403, "the client's certificate names another job");
+      return;
+    }
+    const issued = this.issued.get(job);
+    const given = this.tokenOf(request);
+    if (given === undefined) return this.checkBare(connection, issued !== undefined);
+    const writes = request.method !== "GET" && request.method !== "HEAD";
+    const listed = this.options.listed.filter((each) => each.job === job || each.job === ANY_JOB);
+    const fitting = [...(issued === undefined || (issued.hasEnded && writes) ? [] : [issued]), ...listed];
+    // The same work whether there is a token or not, and whichever it is.
+    const equal = [...fitting, { digest: Buffer.alloc(TOKEN_BYTES) }].map((each) => timingSafeEqual(each.digest, digest(given)));
+    if (!equal.includes(true)) throw new Refusal(403, "the token is not that of this job");
+  }
+
+  /** Throws a 401 for a request that has nothing to show where something is needed. */
+  checkSome(request: IncomingMessage, connection: Connection): void {
+    if ((connection.jobs ?? []).length === 0 && this.tokenOf(request) === undefined) this.checkBare(connection, false);
+  }
+
+  /** Whether {@link check} lets a request pass. */
+  may(request: IncomingMessage, connection: Connection, job: string): boolean {
+    try {
+      this.check(request, connection, job);
+      return true;
+    } catch (error) {
+      if (error instanceof Refusal) return false;
+      throw error;
+    }
+  }
+
+  private checkBare({ jobs }: Connection, isIssued: boolean): void {
+    if (!isIssued && !this.options.required && jobs === undefined) return;
+    const certificate = jobs === undefined ? "" : "the client's certificate names no job (logveil:job:NAME as a URI in its subjectAltName); ";
+    const way = this.options.keepsLogs ? "Authorization: Bearer TOKEN" : "Logveil-Token: TOKEN";
+    throw new Refusal(401, `${certificate}the token of the job is needed, as ${way}: see logveil job token`, { "www-authenticate": 'Bearer realm="logveil"' });
+  }
+
+  private tokenOf({ headers }: IncomingMessage): string | undefined {
+    const own = headers["logveil-token"];
+    if (typeof own === "string" || !this.options.keepsLogs) return own as string | undefined;
+    const [scheme, given] = (headers.authorization ?? "").split(" ");
+    return scheme?.toLowerCase() === "bearer" ? given : undefined;
+  }
+}
+
+/**
+ * Reads a file of tokens: lines `JOB TOKEN`, or `JOB sha256:HEX` with the SHA-256 of the token; `*` for any job; `#` begins a comment. A job may have several. Throws
+ * `LV_CONFIG` naming field, file and line.
+ */
+export function readTokens(file: string, field: string): ListedToken[] {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    throw new LogveilError("LV_CONFIG", `${field}: ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  const lines = bytes.toString().split("\n");
+  bytes.fill(0);
+  const listed = lines.flatMap((line, index) => {
+    const text = line.trim();
+    return text === "" || text.startsWith("#") ? [] : [readLine(text, `${field}: ${file}:${index + 1}`)];
+  });
+  if (listed.length === 0)
+    throw new LogveilError("LV_CONFIG", `${field}: ${file} holds no token, so every request would be refused: expected lines of JOB TOKEN`);
+  return listed;
+}
+
+function readLine(text: string, place: string): ListedToken {
+  const [, job, hash, token] = /^(.*\S)\s+(?:sha256:([\da-fA-F]{64})|([\w.~+/-]+=*))$/.exec(text) ?? [];
+  if (job === undefined) throw new LogveilError("LV_CONFIG", `${place}: expected JOB TOKEN, or JOB sha256: and 64 hexadecimal digits`);
+  if (job !== "*" && !isName(job)) throw new LogveilError("LV_CONFIG", `${place}: names of jobs have 1 to 100 bytes of UTF-8 without control characters`);
+  if (token !== undefined && token.length < MIN_TOKEN_LENGTH)
+    throw new LogveilError("LV_CONFIG", `${place}: a token of less than ${MIN_TOKEN_LENGTH} characters can be guessed: make one with openssl rand -hex 32`);
+  return { job: job === "*" ? ANY_JOB : job, digest: hash === undefined ? digest(token!) : Buffer.from(hash, "hex") };
 }

@@ -77,14 +77,18 @@ test("secrets that cannot be read again become too old; once they can be, all is
     503,
     { checks: { secrets: expect.stringMatching(/^the secrets are older than secrets.ttl/) } },
   ]);
+  const told = (): string[] => sidecar.lines().filter((line) => / secrets (can|were)/.test(line));
+  await vi.waitFor(() => expect(told()).toHaveLength(1), { timeout: 30_000, interval: 100 });
   write(list, `A=${SECOND}\n`);
   await vi.waitFor(async () => expect((await call(sidecar, "POST", LOG, "text\n")).status).toBe(200), { timeout: 30_000, interval: 100 });
   expect(await masked(sidecar, "new", `${SECOND}\n`)).toBe("[REDACTED:A]\n");
-  expect(sidecar.lines().filter((line) => / secrets (can|were)/.test(line))).toEqual([
-    `error secrets cannot be read again: secrets.files: cannot read ${list} (ENOENT); after secrets.ttl requests are refused`,
-    "info secrets were read again: 2",
-    "info secrets can be read again",
-  ]);
+  await vi.waitFor(() =>
+    expect(told()).toEqual([
+      `error secrets cannot be read again: secrets.files: cannot read ${list} (ENOENT); after secrets.ttl requests are refused`,
+      "info secrets were read again: 2",
+      "info secrets can be read again",
+    ]),
+  );
 });
 
 test("address and key of the webhook are secrets themselves", { timeout: 120_000 }, async () => {

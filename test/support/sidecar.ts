@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { request as send, type IncomingHttpHeaders } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import type { Evidence, StreamRecord } from "../../src/sidecar/accounts.js";
 import { startSidecar, type Sidecar, type SidecarOptions } from "../../src/sidecar/serve.js";
 
@@ -91,3 +91,6 @@ export function call(
     request.end();
   });
 }
+
+/** Waits until what `check` expects is so, however busy the machine is. */
+export const until = (check: () => unknown): Promise<unknown> => vi.waitFor(check, { timeout: 60_000, interval: 20 });
