@@ -62,7 +62,6 @@ function logger(least: string): Log {
 /** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
-    ["routes: maskResponses", config.routes.some(({ maskResponses }) => maskResponses)],
     ["control.tcp", config.control.tcp !== "off"],
     ["tls", config.tls.cert !== undefined],
     ["auth.tokenFile", config.auth.tokenFile !== undefined],
@@ -102,7 +101,8 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
         bodyTimeoutMs: config.upstream.bodyTimeout,
         maxConnections: config.upstream.maxConnections,
         routes: config.routes,
-        decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio },
+        decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow },
+        maxHeldBytes: limits.maxHeld,
       },
     }),
     engine: {

@@ -1,7 +1,7 @@
 /** The sidecar's own API: logs come in stream by stream, and masked ones are read back. */
 import { pipeline } from "node:stream/promises";
 import type { Call, Route } from "./http.js";
-import { json } from "./http.js";
+import { json, leave } from "./http.js";
 import { type Jobs, type JobStream, Refusal } from "./jobs.js";
 import { isName } from "./store.js";
 
@@ -32,6 +32,7 @@ export function apiRoutes(jobs: Jobs, authorize: Authorize, isTrusted: () => boo
       path: `${path}/end`,
       async handle(call) {
         const stream = await open(jobs, named(call));
+        leave(call.request, call.response);
         call.request.resume();
         await stream.end();
         answerOffset(call, stream);
@@ -65,13 +66,14 @@ const open = (jobs: Jobs, { job, stream }: Names): Promise<JobStream> => jobs.st
 
 /** Takes a body as it comes; answers when what was let go of it is durable. */
 async function receive(call: Call, jobs: Jobs, names: Names): Promise<void> {
-  const { request } = call;
+  const { request, response } = call;
   const coding = request.headers["content-encoding"];
   if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here");
   const offset = offsetOf(request.headers[OFFSET]);
   const stream = await open(jobs, names);
   const writer = stream.claim(offset);
   try {
+    leave(request, response);
     for await (const chunk of request as AsyncIterable<Buffer>) await stream.write(writer, chunk);
     await stream.commit();
   } finally {

@@ -42,7 +42,9 @@ export function serveRoutes(
   });
   server.maxConnections = limits.maxConnections;
   server.timeout = limits.idleTimeoutMs;
-  server.on("request", (request, response) => void answer(routes, otherwise, request, response, failed));
+  // A client that asks before it sends its body is told of a refusal first: see leave().
+  for (const event of ["request", "checkContinue"])
+    server.on(event, (request: IncomingMessage, response: ServerResponse) => void answer(routes, otherwise, request, response, failed));
   server.on("clientError", (error: NodeJS.ErrnoException, socket) =>
     refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request"),
   );
@@ -88,35 +90,34 @@ const MAX_FIELD_BYTES = 8190;
 const MAX_FIELDS = 100;
 /** Fields of which there is one. */
 const SINGLE = ["host", "content-length", "transfer-encoding", "content-type", "content-encoding", "authorization", "logveil-offset", "logveil-job"];
-/** Fields that a trailer must not have (RFC 9110 §6.5.1): they say what the body is, or whom it is for. */
-const NOT_IN_TRAILERS = new Set([...SINGLE, "trailer", "te", "connection", "expect", "cookie", "set-cookie"]);
+
+/** Of a request whose end, or the beginning of the next one, servers may see in different places. */
+class FramingRefusal extends Refusal {
+  constructor(message: string) {
+    super(400, message);
+  }
+}
 
 /** What the parser lets pass and no proxy should: anything about which the server behind it might think otherwise. */
 function checkFraming({ headers, rawHeaders, httpVersion, url = "" }: IncomingMessage): void {
-  if (httpVersion !== "1.1" && httpVersion !== "1.0") throw new Refusal(400, "expected HTTP/1.1 or HTTP/1.0");
-  if (!url.startsWith("/") || url.length > MAX_TARGET_BYTES) throw new Refusal(400, `expected a path of at most ${MAX_TARGET_BYTES} bytes`);
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") throw new FramingRefusal("expected HTTP/1.1 or HTTP/1.0");
+  if (!url.startsWith("/") || url.length > MAX_TARGET_BYTES) throw new FramingRefusal(`expected a path of at most ${MAX_TARGET_BYTES} bytes`);
   const names = rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
-  if (names.length > MAX_FIELDS) throw new Refusal(400, `more than ${MAX_FIELDS} header fields`);
+  if (names.length > MAX_FIELDS) throw new FramingRefusal(`more than ${MAX_FIELDS} header fields`);
   for (const [index, name] of names.entries()) {
-    if (name.length + rawHeaders[2 * index + 1]!.length + 4 > MAX_FIELD_BYTES) throw new Refusal(400, `a header field of more than ${MAX_FIELD_BYTES} bytes`);
+    if (name.length + rawHeaders[2 * index + 1]!.length + 4 > MAX_FIELD_BYTES) throw new FramingRefusal(`a header field of more than ${MAX_FIELD_BYTES} bytes`);
     // Some servers read `_` as `-`.
-    if (name.includes("_") && SINGLE.includes(name.replaceAll("_", "-"))) throw new Refusal(400, "a header field that looks like another");
-    if (SINGLE.includes(name) && names.indexOf(name) !== index) throw new Refusal(400, `more than one ${name}`);
+    if (name.includes("_") && SINGLE.includes(name.replaceAll("_", "-"))) throw new FramingRefusal("a header field that looks like another");
+    if (SINGLE.includes(name) && names.indexOf(name) !== index) throw new FramingRefusal(`more than one ${name}`);
   }
-  if (headers.host !== undefined && !HOST.test(headers.host)) throw new Refusal(400, "Host: expected a name or address, and perhaps a port");
+  if (headers.host !== undefined && !HOST.test(headers.host)) throw new FramingRefusal("Host: expected a name or address, and perhaps a port");
   if (headers["transfer-encoding"] === undefined) return;
-  if (headers["content-length"] !== undefined) throw new Refusal(400, "Content-Length and Transfer-Encoding together");
+  if (headers["content-length"] !== undefined) throw new FramingRefusal("Content-Length and Transfer-Encoding together");
   if (httpVersion === "1.0" || headers["transfer-encoding"].toLowerCase() !== "chunked")
-    throw new Refusal(400, "Transfer-Encoding: expected chunked, and HTTP/1.1");
+    throw new FramingRefusal("Transfer-Encoding: expected chunked, and HTTP/1.1");
 }
 
 const HOST = /^(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?$/;
-
-/** Throws a {@link Refusal} if a trailer, which has come with the end of the body, says what only a header may. */
-export function checkTrailers({ rawTrailers }: IncomingMessage): void {
-  if (rawTrailers.some((name, index) => index % 2 === 0 && NOT_IN_TRAILERS.has(name.toLowerCase())))
-    throw new Refusal(400, "a trailer says what only a header may");
-}
 
 function decodePart(part: string): string {
   try {
@@ -137,14 +138,41 @@ function match(path: string, parts: readonly string[]): Record<string, string> |
   return params;
 }
 
-/** Answers an error. A request whose body was not read to its end is cut off: what follows on its connection would be read as another. */
+/** The requests whose client waits for `100 Continue`, until it has been sent. */
+const asking = (request: IncomingMessage): boolean => request.headers.expect?.toLowerCase() === "100-continue";
+const told = new WeakSet<IncomingMessage>();
+
+/** Lets a client send the body for which it has asked leave. Called when nothing speaks against the request, before its body is read. */
+export function leave(request: IncomingMessage, response: ServerResponse): void {
+  if (!asking(request) || told.has(request)) return;
+  told.add(request);
+  response.writeContinue();
+}
+
+/** How long a client that was answered may go on sending, in milliseconds. */
+const LINGER_MS = 5000;
+
+/** Takes and drops what a client still sends that was answered early: were the connection closed on it, it might never read the answer. */
+export function linger(request: IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  const timer = setTimeout(() => request.destroy(), LINGER_MS).unref();
+  request.once("close", () => clearTimeout(timer));
+  const drop = (): void => {
+    while (request.read() !== null);
+  };
+  request.on("error", () => undefined).on("readable", drop);
+  drop();
+}
+
+/** Answers an error. Behind a body that was not asked for, or one whose end is in doubt, nothing more is read. */
 function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, failed: (error: unknown) => void): void {
   if (response.headersSent || response.destroyed) {
     if (!(error instanceof Refusal)) failed(error);
     request.destroy();
     return;
   }
-  if (!request.complete) response.setHeader("connection", "close");
+  const isClosing = error instanceof FramingRefusal || (asking(request) && !told.has(request));
+  if (isClosing && !request.complete) response.setHeader("connection", "close");
   if (error instanceof Refusal) {
     for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value);
     json(response, error.status, { error: "LV_REFUSED", message: error.message });
@@ -153,6 +181,7 @@ function refuse(request: IncomingMessage, response: ServerResponse, error: unkno
     response.setHeader("retry-after", "10");
     json(response, 503, { error: error instanceof LogveilError ? error.code : "LV_IO", message: "not kept: try again later" });
   }
+  if (!isClosing) linger(request);
 }
 
 export function json(response: ServerResponse, status: number, body: object, headers: Readonly<Record<string, string>> = {}): void {

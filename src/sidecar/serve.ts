@@ -10,7 +10,9 @@ import { runCanary } from "./canary.js";
 import { controlRoutes, listenUnix } from "./control.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
-import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
+import type { TransportOptions } from "./exchange.js";
+import { Upstream } from "./proxy.js";
+import type { BodyRoute } from "./routes.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { Tokens } from "./tokens.js";
 
@@ -28,7 +30,12 @@ export interface SidecarOptions {
   readonly socket?: string;
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
-  readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
+  readonly upstream?: TransportOptions & {
+    readonly routes: readonly BodyRoute[];
+    readonly decode: Partial<DecodeLimits>;
+    /** See {@link MaskContext}. */
+    readonly maxHeldBytes: number;
+  };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   readonly jobs: JobLimits;
@@ -87,6 +94,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     new Upstream(options.upstream, options.upstream.routes, {
       holdBackMs: engine.limits.holdBackMs,
       decode: options.upstream.decode,
+      maxHeldBytes: options.upstream.maxHeldBytes,
       open: (job) => (job === undefined ? engine : jobs.scope(job)).stream({ onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
       settled: () => evidence.settled(),
     });

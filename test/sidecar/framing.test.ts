@@ -26,8 +26,9 @@ test.runIf(HAVE_FIXTURES)("what is marked invalid goes nowhere", { timeout: 120_
       headersTimeoutMs: 2000,
       bodyTimeoutMs: 2000,
       maxConnections: 10,
-      routes: [{ path: "/", contentTypes: [], framing: "octet-stream" }],
+      routes: [{ path: "/", contentTypes: [], framing: "octet-stream", maskResponses: false }],
       decode: {},
+      maxHeldBytes: 1 << 20,
     },
   });
   const wrong: string[] = [];

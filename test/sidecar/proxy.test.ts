@@ -36,8 +36,9 @@ async function proxied(change: object = {}): Promise<{ sidecar: Sidecar; witness
       headersTimeoutMs: 2000,
       bodyTimeoutMs: 2000,
       maxConnections: 10,
-      routes: [{ path: "/raw", contentTypes: [], framing: "octet-stream" }],
+      routes: [{ path: "/raw", contentTypes: [], framing: "octet-stream", maskResponses: false }],
       decode: { maxDecodedBytes: 1 << 22 },
+      maxHeldBytes: 1 << 20,
       ...change,
     },
   });
