@@ -65,15 +65,15 @@ export class ResponseBody extends Readable {
   }
 }
 
-/** What a client is told of an upstream that cannot be reached (503), is silent (504) or breaks off and talks nonsense (502). Undefined: an error of another kind. */
-export function refusalOf(error: unknown): Refusal | undefined {
+/** Of a connection that did not come about. */
+const UNREACHED = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"];
+
+/** What a client is told of an upstream that cannot be reached (503), is silent (504), or breaks off and talks nonsense (502). */
+export function refusalOf(error: unknown): Refusal {
   const later = { "retry-after": "5" };
   if (error instanceof errors.HeadersTimeoutError) return new Refusal(504, "the log storage did not answer in time", later);
-  const { code = "", syscall } = error as NodeJS.ErrnoException;
-  const isUnreached =
-    error instanceof errors.ConnectTimeoutError || syscall === "connect" || syscall === "getaddrinfo" || error instanceof errors.ClientDestroyedError;
-  if (isUnreached) return new Refusal(503, "the log storage cannot be reached", later);
-  if (error instanceof errors.UndiciError || /^(E[A-Z]+|HPE_|ERR_SSL|ERR_TLS|CERT_|.*_CERT)/.test(code))
-    return new Refusal(502, "the log storage broke off, or its answer is none", later);
-  return undefined;
+  const isUnreached = error instanceof errors.ConnectTimeoutError || UNREACHED.includes((error as NodeJS.ErrnoException).code ?? "");
+  return isUnreached
+    ? new Refusal(503, "the log storage cannot be reached", later)
+    : new Refusal(502, "the log storage broke off, or its answer is none", later);
 }

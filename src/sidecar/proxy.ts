@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { servedTokens } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
 import { relay } from "./answers.js";
-import { type Incoming, refusalOf, type TransportOptions } from "./exchange.js";
+import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
 import { isLoop, JOB, requestFields } from "./fields.js";
 import { leave, linger } from "./http.js";
 import { Refusal } from "./jobs.js";
@@ -60,25 +60,29 @@ export class Upstream {
       if (body === undefined) await this.context.settled();
       const payload = await body?.payload();
       const { trailerNames = [] } = body ?? {};
-      const answer = await this.transport.send({
+      const fields = requestFields(request, {
+        via: this.name,
+        instead: payload?.fields ?? {},
+        trailers: trailerNames,
+        ...(acceptCodings && { acceptCodings }),
+      });
+      const outgoing: Outgoing = {
         method: request.method!,
         path: `${this.base}${request.url}`,
-        fields: requestFields(request, {
-          via: this.name,
-          instead: payload?.fields ?? {},
-          trailers: trailerNames,
-          ...(acceptCodings && { acceptCodings }),
-        }),
+        fields,
         body: payload?.body,
         ...(body !== undefined && trailerNames.length > 0 && { trailers: () => body.trailers }),
         over: () => body?.stop(),
+      };
+      const answer = await this.transport.send(outgoing).catch((error: unknown) => {
+        throw refusalOf(error);
       });
       // A refusal may come at any time; a success counts when the whole body has gone out.
       if (body === undefined || answer.status >= 300 || (await body.whole)) return answer;
       answer.body.destroy();
-      throw body.fault ?? new Refusal(502, "the log storage answered before it had everything", { "retry-after": "5" });
+      throw new Refusal(502, "the log storage answered before it had everything", { "retry-after": "5" });
     } catch (error) {
-      throw asRefusal(request, body?.fault, error);
+      throw body?.fault === undefined ? error : faultOf(request, body.fault);
     }
   }
 
@@ -87,11 +91,8 @@ export class Upstream {
   }
 }
 
-/** What a client is told; errors of our own are left as they are. `fault`: why its body broke off. */
-function asRefusal(request: IncomingMessage, fault: unknown, error: unknown): unknown {
-  const cause = fault ?? error;
-  if (cause instanceof Refusal) return cause;
-  if (cause instanceof LogveilError) return ["LV_DECODE", "LV_FRAMING", "LV_INTEGRITY"].includes(cause.code) ? new Refusal(400, cause.message) : cause;
-  if (fault === undefined) return refusalOf(error) ?? error;
+/** What a client is told when its body broke off; errors of our own are left as they are. */
+function faultOf(request: IncomingMessage, fault: unknown): unknown {
+  if (fault instanceof LogveilError && ["LV_DECODE", "LV_FRAMING", "LV_INTEGRITY"].includes(fault.code)) return new Refusal(400, fault.message);
   return request.readableAborted && !request.complete ? new Refusal(400, "the client broke off") : fault;
 }

@@ -38,7 +38,10 @@ export class TrailingClient {
         message.once("error", (error) => response.destroy(error));
         resolve({ status: message.statusCode!, fields: message.rawHeaders, body: response, trailers: () => message.rawTrailers });
       });
-      client.on("error", reject).once("close", over);
+      client.on("error", reject).once("close", () => {
+        reject(new errors.SocketError("closed"));
+        over();
+      });
       writeAll(client, body!, trailers).catch((error: Error) => client.destroy(error));
     });
   }

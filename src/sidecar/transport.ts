@@ -24,7 +24,7 @@ export class Transport {
     this.trailing = new TrailingClient(options);
   }
 
-  /** Resolves with the head of the response. Rejects with what went wrong on the way: see {@link refusalOf}. */
+  /** Resolves with the head of the response. Rejects with what went wrong on the way, of whatever kind. */
   send(outgoing: Outgoing): Promise<Incoming> {
     if (outgoing.trailers !== undefined) return this.trailing.send(outgoing, outgoing.trailers);
     const { method, path, fields, body, over } = outgoing;
