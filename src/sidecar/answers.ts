@@ -6,6 +6,7 @@ import { isIntegrityField } from "../codec/integrity.js";
 import { LogveilError } from "../errors.js";
 import type { Incoming } from "./exchange.js";
 import { type Fields, isTrailer, members, pairs, responseFields, valueOf } from "./fields.js";
+import { linger } from "./http.js";
 import { Refusal } from "./jobs.js";
 import { MaskedBody, openStages } from "./masked.js";
 import { maskValue, type MaskContext } from "./requests.js";
@@ -29,6 +30,7 @@ export async function relay(request: IncomingMessage, response: ServerResponse, 
       ? members(valueOf(answer.fields, "trailer")).filter((name) => isTrailer(name) && (mask === undefined || !isIntegrityField(name)))
       : [];
     if (announced.length > 0) fields.push("Trailer", announced.join(", "));
+    linger(request, response);
     response.writeHead(answer.status, fields);
     await pipeline(body ?? answer.body, response, { end: false });
     if (announced.length > 0) response.addTrailers(trailersOf(answer.trailers(), announced, mask));

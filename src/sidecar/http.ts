@@ -152,16 +152,27 @@ export function leave(request: IncomingMessage, response: ServerResponse): void 
 /** How long a client that was answered may go on sending, in milliseconds. */
 const LINGER_MS = 5000;
 
-/** Takes and drops what a client still sends that was answered early: were the connection closed on it, it might never read the answer. */
-export function linger(request: IncomingMessage): void {
-  if (request.complete || request.destroyed) return;
-  const timer = setTimeout(() => request.destroy(), LINGER_MS).unref();
-  request.once("close", () => clearTimeout(timer));
-  const drop = (): void => {
-    while (request.read() !== null);
-  };
-  request.on("error", () => undefined).on("readable", drop);
-  drop();
+/**
+ * Called before an answer that may come early: what the client still sends behind it is taken and dropped. Were the connection closed on it at once, the client might never
+ * read the answer.
+ */
+export function linger(request: IncomingMessage, response: ServerResponse): void {
+  if (request.complete || request.httpVersion !== "1.1") return;
+  const isLast = !response.shouldKeepAlive;
+  response.shouldKeepAlive = true;
+  response.once("finish", () => {
+    const { socket } = request;
+    const timer = setTimeout(() => request.destroy(), LINGER_MS).unref();
+    request.once("close", () => {
+      clearTimeout(timer);
+      if (isLast) socket.destroySoon();
+    });
+    const drop = (): void => {
+      while (request.read() !== null);
+    };
+    request.on("error", () => undefined).on("readable", drop);
+    drop();
+  });
 }
 
 /** Answers an error. Behind a body that was not asked for, or one whose end is in doubt, nothing more is read. */
@@ -172,7 +183,8 @@ function refuse(request: IncomingMessage, response: ServerResponse, error: unkno
     return;
   }
   const isClosing = error instanceof FramingRefusal || (asking(request) && !told.has(request));
-  if (isClosing && !request.complete) response.setHeader("connection", "close");
+  if (!isClosing) linger(request, response);
+  else if (!request.complete) response.setHeader("connection", "close");
   if (error instanceof Refusal) {
     for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value);
     json(response, error.status, { error: "LV_REFUSED", message: error.message });
@@ -181,7 +193,6 @@ function refuse(request: IncomingMessage, response: ServerResponse, error: unkno
     response.setHeader("retry-after", "10");
     json(response, 503, { error: error instanceof LogveilError ? error.code : "LV_IO", message: "not kept: try again later" });
   }
-  if (!isClosing) linger(request);
 }
 
 export function json(response: ServerResponse, status: number, body: object, headers: Readonly<Record<string, string>> = {}): void {

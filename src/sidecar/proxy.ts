@@ -9,7 +9,7 @@ import { LogveilError } from "../errors.js";
 import { relay } from "./answers.js";
 import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
 import { isLoop, JOB, requestFields } from "./fields.js";
-import { leave, linger } from "./http.js";
+import { leave } from "./http.js";
 import { Refusal } from "./jobs.js";
 import { HeldBytes, hasBody, type MaskContext, RequestBody } from "./requests.js";
 import { type BodyRoute, Routes } from "./routes.js";
@@ -47,7 +47,6 @@ export class Upstream {
       leave(request, response);
       const answer = await this.exchange(request, body, mask === undefined ? undefined : this.codings);
       await relay(request, response, answer, mask);
-      linger(request);
     } finally {
       body?.dispose();
     }
