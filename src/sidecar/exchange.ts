@@ -24,7 +24,7 @@ export interface Outgoing {
   /** Asked when the body has ended; present if the fields announce trailers. */
   readonly trailers?: () => Fields;
   /** Called when the response is there to its end, or there will be none: no one needs the rest of the body. */
-  over(): void;
+  over(this: void): void;
 }
 
 export interface Incoming {

@@ -52,7 +52,7 @@ export class Transport {
           over();
         },
       };
-      const options = { method: method as Dispatcher.HttpMethod, path, headers: [...fields], body: (body ?? null) as Readable | Uint8Array | null };
+      const options = { method, path, headers: [...fields], body: (body ?? null) as Readable | Uint8Array | null };
       this.pool.dispatch(options, handler);
     });
   }

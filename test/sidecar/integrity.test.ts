@@ -142,7 +142,7 @@ test("signed requests are refused, by the name of what signs them", async () => 
     [{ "signature-input": 'sig1=("content-digest")' }, "signature-input"],
     [{ trailer: "Signature", "transfer-encoding": "chunked" }, "trailer"],
   ] as const) {
-    const refused = await call(sidecar, "PUT", "/x", "text", { ...TEXT, ...headers } as Record<string, string>);
+    const refused = await call(sidecar, "PUT", "/x", "text", { ...TEXT, ...headers });
     expect([refused.status, (JSON.parse(refused.body) as { message: string }).message]).toEqual([
       400,
       expect.stringContaining(`its header ${named} `) as string,

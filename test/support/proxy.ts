@@ -64,12 +64,12 @@ export async function proxied(change: object = {}, handle: RequestListener = too
 }
 
 /** A sidecar in front of an upstream that speaks by hand. */
-export async function rude(speak: (socket: Socket) => void, change: object = {}): Promise<Proxied & { sockets: Set<Socket> }> {
+export async function rude(talk: (socket: Socket) => void, change: object = {}): Promise<Proxied & { sockets: Set<Socket> }> {
   const sockets = new Set<Socket>();
   const upstream = createNetServer((socket) => {
     sockets.add(socket);
     socket.on("error", () => undefined).once("close", () => sockets.delete(socket));
-    speak(socket);
+    talk(socket);
   });
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
