@@ -44,13 +44,23 @@ export function serveRoutes(
   server.timeout = limits.idleTimeoutMs;
   // A client that asks before it sends its body is told of a refusal first: see leave().
   for (const event of ["request", "checkContinue"])
-    server.on(event, (request: IncomingMessage, response: ServerResponse) => void answer(routes, otherwise, request, response, failed));
-  server.on("clientError", (error: NodeJS.ErrnoException, socket) =>
-    refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request"),
-  );
+    server.on(event, (request: IncomingMessage, response: ServerResponse) => {
+      latest.set(request.socket, response);
+      void answer(routes, otherwise, request, response, failed);
+    });
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    const refused = (): void => refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request");
+    const before = latest.get(socket);
+    if (before === undefined || !before.req.complete || before.writableFinished) refused();
+    // What is wrong stands behind a whole request, which is answered first; behind one that closes the connection nothing counts (RFC 9112 §9.6).
+    else if (error.code !== "HPE_CLOSED_CONNECTION") before.once("close", refused);
+  });
   for (const event of ["upgrade", "connect"]) server.on(event, (_: IncomingMessage, socket: Duplex) => refuseRaw(socket, "501 Not Implemented"));
   return server;
 }
+
+/** The answer to the last request of a connection. */
+const latest = new WeakMap<Duplex, ServerResponse>();
 
 function refuseRaw(socket: Duplex, status: string): void {
   if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
