@@ -39,7 +39,7 @@ export async function relay(request: IncomingMessage, response: ServerResponse, 
   } catch (error) {
     answer.body.destroy();
     if (response.headersSent) response.destroy();
-    throw error;
+    throw (error as NodeJS.ErrnoException).code === "ERR_STREAM_PREMATURE_CLOSE" ? new Refusal(400, "the client broke off") : error;
   } finally {
     body?.dispose();
   }

@@ -42,6 +42,8 @@ export function serveRoutes(
   });
   server.maxConnections = limits.maxConnections;
   server.timeout = limits.idleTimeoutMs;
+  // A client that has sent everything may say so, and is answered; @types/node does not know the property.
+  Object.assign(server, { httpAllowHalfOpen: true });
   // A client that asks before it sends its body is told of a refusal first: see leave().
   for (const event of ["request", "checkContinue"])
     server.on(event, (request: IncomingMessage, response: ServerResponse) => {

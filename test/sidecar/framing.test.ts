@@ -88,3 +88,10 @@ test("what stands behind the last request of a connection is not read as another
   const answer = await speak(sidecar, "POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nq=42\r\n\r\nGET /two HTTP/1.1\r\n```\r\n\r\n");
   expect([answer.match(/HTTP\/1\.1 \d+/g), arrived]).toEqual([["HTTP/1.1 200", "HTTP/1.1 400"], ["POST /base/one"]]);
 });
+
+test("a client that says it has sent everything is answered; one that says so too early is not", async () => {
+  const { sidecar, arrived } = await passing();
+  const head = "POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+  expect([await exchange(sidecar, Buffer.from(`${head}q=42`)), arrived.splice(0)]).toEqual([expect.stringMatching(/^HTTP\/1.1 200 /), ["POST /base/one"]]);
+  expect([await exchange(sidecar, Buffer.from(`${head}q=4`)), arrived]).toEqual([expect.stringMatching(/^HTTP\/1.1 400 /), []]);
+});

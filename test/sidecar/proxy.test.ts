@@ -2,7 +2,7 @@
 import { request as send } from "node:http";
 import { brotliCompressSync, brotliDecompressSync, deflateSync, gunzipSync, gzipSync, inflateSync } from "node:zlib";
 import { expect, test, vi } from "vitest";
-import { proxied, SECRET, type Seen } from "../support/proxy.js";
+import { proxied, SECRET, type Seen, speak } from "../support/proxy.js";
 import { call } from "../support/sidecar.js";
 
 test("passes a request on with its body masked, and the answer as it is", async () => {
@@ -22,6 +22,31 @@ test("passes a request on with its body masked, and the answer as it is", async 
   expect(got).toMatchObject({ "x-custom": "kept", "content-type": "text/plain" });
   for (const name of ["x-hop", "logveil-job", "content-length"]) expect(got[name]).toBeUndefined();
   expect(witness.told).toMatchObject([{ job: "build-7", secret: "GLOBAL", offset: 4 }]);
+});
+
+test("header fields and targets pass as they are, in order and spelling; only those of the connection stay", async () => {
+  const { sidecar, seen } = await proxied();
+  const lines = [
+    "Authorization: Bearer the-upstream-knows-this",
+    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate: a=1,b=2",
+    "X-Forwarded-For: 10.0.0.1",
+    "Forwarded: for=10.0.0.1",
+    "X-Twice: 1",
+    "x-twice: 2",
+    "Cookie: a=1",
+    "X-Latin: \xe4",
+  ];
+  const hop = ["Connection: keep-alive, X-Hop", "X-Hop: 1", "Keep-Alive: 5", "TE: trailers", "Proxy-Authorization: Basic x", "Via: 1.0 before"];
+  await speak(sidecar, Buffer.from(`GET /a%20b//c/../d?q=${SECRET}&x HTTP/1.1\r\nHost: a\r\n${[...lines, ...hop].join("\r\n")}\r\n\r\n`, "latin1"), (answer) =>
+    answer.includes("took it"),
+  );
+  const [{ url, rawHeaders }] = seen as [Seen];
+  expect(url).toBe(`/base/a%20b//c/../d?q=${SECRET}&x`);
+  const got = rawHeaders.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : []));
+  expect(got.filter((line) => !/^(host|connection|TE|Via): /.test(line))).toEqual(lines);
+  expect(got).toContain("TE: trailers");
+  expect(got.find((line) => line.startsWith("Via: "))).toMatch(/^Via: 1\.0 before, 1\.1 logveil-[0-9a-f]{12}$/);
 });
 
 test("passes requests without a body on", async () => {
