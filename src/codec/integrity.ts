@@ -185,7 +185,7 @@ function announced(headers: HeaderFields): string[] {
 /** AWS Signature Version 4, and signatures in `Authorization` (draft-cavage-http-signatures): over the body, or over what changes with it. */
 function checkSigned(headers: HeaderFields, planned: readonly Planned[]): void {
   const payload = words(headers["x-amz-content-sha256"]);
-  if (payload.some((value) => value !== "unsigned-payload")) throw refused("x-amz-content-sha256", "signs the body");
+  if (payload.some((value) => value !== "unsigned-payload")) throw refused("x-amz-content-sha256", "signs the body; UNSIGNED-PAYLOAD would not");
   const authorization = String(headers["authorization"] ?? "")
     .toLowerCase()
     .trim();

@@ -142,7 +142,7 @@ export const schema = z.strictObject({
     zstdWindow: field(size({ min: "1KiB", max: "128MiB" }), "Largest window of a zstd body; of a size between two powers of 2 the lower one counts", "8MiB"),
     maxHeld: field(
       size({ min: "64KiB", max: "256MiB" }),
-      "Most bytes of a body that is held until it is whole, because a header carries its digest; larger ones get 413",
+      "Most bytes of a body that is held until it is whole, because a header carries its digest; larger ones get 413, and 503 those that would make it 16 times as much together",
       "8MiB",
     ),
     headerTimeout: field(time(), "Longest wait for the head of a request", "10s"),
