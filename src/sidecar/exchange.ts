@@ -6,6 +6,7 @@ import { Refusal } from "./jobs.js";
 
 export interface TransportOptions {
   readonly url: string;
+  /** Until a connection is there that no other request uses. */
   readonly connectTimeoutMs: number;
   /** From the end of the request to the end of the head of the response. */
   readonly headersTimeoutMs: number;
@@ -47,6 +48,8 @@ export class ResponseBody extends Readable {
     private readonly abort: (error: Error) => void,
   ) {
     super({ highWaterMark: WAITING_BYTES });
+    // It may break off while no one reads it yet; who does is told.
+    this.on("error", () => undefined);
   }
 
   /** The end has come. */

@@ -77,7 +77,8 @@ export class Upstream {
         throw refusalOf(error);
       });
       // A refusal may come at any time; a success counts when the whole body has gone out.
-      if (body === undefined || answer.status >= 300 || (await body.whole)) return answer;
+      const isSuccess = answer.status < 300 || answer.status === 303;
+      if (body === undefined || !isSuccess || (await body.whole)) return answer;
       answer.body.destroy();
       throw new Refusal(502, "the log storage answered before it had everything", { "retry-after": "5" });
     } catch (error) {

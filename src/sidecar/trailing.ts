@@ -26,8 +26,14 @@ export class TrailingClient {
       path,
       headers: ["Host", host, ...fields, "Transfer-Encoding", "chunked"],
     });
-    this.limitTimes(client);
     return new Promise((resolve, reject) => {
+      // A request that waits for a connection emits nothing when it is destroyed.
+      const failed = (error: Error): void => {
+        client.destroy(error);
+        reject(error);
+        over();
+      };
+      this.limitTimes(client, failed);
       client.once("response", (message: http.IncomingMessage) => {
         const response = new ResponseBody(message, (error) => client.destroy(error));
         message.on("data", (chunk: Buffer) => void (response.push(chunk) || message.pause()));
@@ -38,27 +44,24 @@ export class TrailingClient {
         message.once("error", (error) => response.destroy(error));
         resolve({ status: message.statusCode!, fields: message.rawHeaders, body: response, trailers: () => message.rawTrailers });
       });
-      client.on("error", reject).once("close", () => {
-        reject(new errors.SocketError("closed"));
-        over();
-      });
-      writeAll(client, body!, trailers).catch((error: Error) => client.destroy(error));
+      client.on("error", failed).once("close", () => failed(new errors.SocketError("closed")));
+      writeAll(client, body!, trailers).catch(failed);
     });
   }
 
-  private limitTimes(client: http.ClientRequest): void {
+  private limitTimes(client: http.ClientRequest, failed: (error: Error) => void): void {
     const { connectTimeoutMs, headersTimeoutMs, bodyTimeoutMs } = this.options;
     let timer: NodeJS.Timeout | undefined;
     const within = (ms: number, error: Error, isExempt = (): boolean => false): void => {
       clearTimeout(timer);
-      timer = setTimeout(() => (isExempt() ? timer!.refresh() : client.destroy(error)), ms);
+      timer = setTimeout(() => (isExempt() ? timer!.refresh() : failed(error)), ms);
     };
+    within(connectTimeoutMs, new errors.ConnectTimeoutError());
     client.once("socket", (socket) => {
       // A body that comes slowly is the client's affair; one that is not taken is the upstream's.
       const isSending = (): boolean => !client.writableFinished && !socket.writableNeedDrain;
       const connected = (): void => within(headersTimeoutMs, new errors.HeadersTimeoutError(), isSending);
       if (!socket.connecting) return connected();
-      within(connectTimeoutMs, new errors.ConnectTimeoutError());
       socket.once(this.origin.protocol === "https:" ? "secureConnect" : "connect", connected);
     });
     client.once("finish", () => timer?.refresh());

@@ -3,7 +3,7 @@
  * (trailing.ts). Nothing is followed or tried again here.
  */
 import type { Readable } from "node:stream";
-import { type Dispatcher, Pool } from "undici";
+import { type Dispatcher, errors, Pool } from "undici";
 import { type Incoming, type Outgoing, ResponseBody, type TransportOptions } from "./exchange.js";
 import { TrailingClient } from "./trailing.js";
 
@@ -13,7 +13,7 @@ export class Transport {
   private readonly pool: Pool;
   private readonly trailing: TrailingClient;
 
-  constructor(options: TransportOptions) {
+  constructor(private readonly options: TransportOptions) {
     this.pool = new Pool(new URL(options.url).origin, {
       connections: options.maxConnections,
       pipelining: 1,
@@ -31,8 +31,20 @@ export class Transport {
     return new Promise((resolve, reject) => {
       let response: ResponseBody | undefined;
       let trailers: readonly string[] = [];
+      let unreached: Error | undefined;
+      const failed = (error: Error): void => {
+        clearTimeout(timer);
+        if (response === undefined) reject(error);
+        else response.destroy(error);
+        over();
+      };
+      // The pool lets requests wait for a free connection for as long as it takes.
+      const timer = setTimeout(() => failed((unreached = new errors.ConnectTimeoutError())), this.options.connectTimeoutMs);
       const handler: Dispatcher.DispatchHandler = {
-        onRequestStart() {},
+        onRequestStart(controller) {
+          clearTimeout(timer);
+          if (unreached !== undefined) controller.abort(unreached);
+        },
         onResponseStart(controller, status) {
           if (status < 200) return;
           response = new ResponseBody(controller, (error) => controller.abort(error));
@@ -46,11 +58,7 @@ export class Transport {
           response?.finish();
           over();
         },
-        onResponseError(_, error) {
-          if (response === undefined) reject(error);
-          else response.destroy(error);
-          over();
-        },
+        onResponseError: (_, error) => failed(error),
       };
       const options = { method, path, headers: [...fields], body: (body ?? null) as Readable | Uint8Array | null };
       this.pool.dispatch(options, handler);

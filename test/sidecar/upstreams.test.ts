@@ -62,6 +62,34 @@ describe.each([
     expect(await endless(sidecar, headers)).toMatchObject({ status: 502, headers: { "retry-after": "5" } });
   });
 
+  test("a success that begins early and is reset is none", async () => {
+    const { sidecar } = await rude((socket) => {
+      socket.once("data", () => socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"));
+      hear(socket, (heard) => heard.length > 100_000 && socket.resetAndDestroy());
+    });
+    expect((await endless(sidecar, headers)).status).toBe(502);
+  });
+
+  test("who waits too long for a connection is told so, and nothing of it goes out later", async () => {
+    let begun = 0;
+    const { sidecar, seen } = await proxied({ maxConnections: 1, connectTimeoutMs: 300 }, (request, response) => {
+      begun++;
+      request.on("end", () => response.end("kept"));
+    });
+    const first = send({ host: sidecar.listen.host, port: sidecar.listen.port, method: "POST", path: "/first", headers, agent: false });
+    onTestFinished(() => void first.destroy());
+    const answered = new Promise<number>((resolve, reject) => {
+      first.on("error", reject).once("response", (response) => resolve(response.statusCode!));
+    });
+    first.write("a line\n".repeat(1000));
+    await vi.waitFor(() => expect(begun).toBe(1));
+    expect(await post(sidecar)).toMatchObject({ status: 503, headers: { "retry-after": "5" } });
+    first.end();
+    expect(await answered).toBe(200);
+    expect((await post(sidecar)).status).toBe(200);
+    expect(seen.filter(({ whole }) => whole).map(({ url }) => url)).toEqual(["/base/first", "/base/x"]);
+  });
+
   test("a success that begins early counts when the body has gone out", async () => {
     const { sidecar } = await rude((socket) => {
       socket.once("data", () => socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"));
