@@ -53,7 +53,8 @@ export function serveRoutes(
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     const refused = (): void => refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request");
     const before = latest.get(socket);
-    if (before === undefined || !before.req.complete || before.writableFinished) refused();
+    if (before === undefined || before.writableFinished || !(before.req.complete || before.headersSent)) refused();
+    else if (!before.req.complete) socket.destroy();
     // What is wrong stands behind a whole request, which is answered first; behind one that closes the connection nothing counts (RFC 9112 §9.6).
     else if (error.code !== "HPE_CLOSED_CONNECTION") before.once("close", refused);
   });
@@ -78,7 +79,7 @@ async function answer(
 ): Promise<void> {
   try {
     checkFraming(request);
-    const url = new URL(request.url ?? "/", "http://sidecar");
+    const url = new URL(`http://sidecar${request.url}`);
     const parts = url.pathname.split("/").slice(1).map(decodePart);
     const here = routes.flatMap((route) => {
       const params = match(route.path, parts);

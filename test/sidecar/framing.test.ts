@@ -2,9 +2,9 @@
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { fixture, HAVE_FIXTURES } from "../support/fixtures.js";
-import { inFrontOf, speak } from "../support/proxy.js";
+import { inFrontOf, rude, speak } from "../support/proxy.js";
 
 /**
  * Passed on all the same, and rightly so. The first two are whole requests with something invalid behind them, which goes nowhere: see the test below. The others are marked
@@ -94,4 +94,18 @@ test("a client that says it has sent everything is answered; one that says so to
   const head = "POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
   expect([await exchange(sidecar, Buffer.from(`${head}q=42`)), arrived.splice(0)]).toEqual([expect.stringMatching(/^HTTP\/1.1 200 /), ["POST /base/one"]]);
   expect([await exchange(sidecar, Buffer.from(`${head}q=4`)), arrived]).toEqual([expect.stringMatching(/^HTTP\/1.1 400 /), []]);
+});
+
+test("a body that turns out to be none while it is being answered cuts the answer off, and puts nothing into it", async () => {
+  const { sidecar } = await rude((upstream) => upstream.once("data", () => upstream.write("HTTP/1.1 401 No\r\nContent-Length: 9\r\n\r\nwho")));
+  const socket = connect(sidecar.listen.port, sidecar.listen.host);
+  onTestFinished(() => void socket.destroy());
+  let answer = "";
+  socket.setEncoding("latin1").on("data", (piece: string) => (answer += piece));
+  const closed = new Promise((resolve) => socket.on("error", () => undefined).once("close", resolve));
+  socket.write(`${POST}Content-Type: text/plain\r\n\r\n5\r\nline\n\r\n`);
+  await vi.waitFor(() => expect(answer).toMatch(/\r\n\r\nwho$/));
+  socket.write("no chunk\r\n");
+  await closed;
+  expect(answer).toMatch(/^HTTP\/1\.1 401 [^]*\r\n\r\nwho$/);
 });

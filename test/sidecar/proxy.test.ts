@@ -52,7 +52,14 @@ test("header fields and targets pass as they are, in order and spelling; only th
 test("passes requests without a body on", async () => {
   const { sidecar, seen } = await proxied();
   expect((await call(sidecar, "GET", "/health")).status).toBe(201);
-  expect(seen).toMatchObject([{ method: "GET", url: "/base/health" }]);
+  for (const path of ["//", "//x:y/z", "/?", "/a;b=c"]) expect((await call(sidecar, "DELETE", path)).status, path).toBe(201);
+  expect(seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+    "GET /base/health",
+    "DELETE /base//",
+    "DELETE /base//x:y/z",
+    "DELETE /base/?",
+    "DELETE /base/a;b=c",
+  ]);
 });
 
 test("masks strings of JSON, lines of NDJSON, forms; leaves the rest as it was", async () => {
