@@ -90,6 +90,8 @@ function concernsConnection(connection: string | undefined): (name: string) => b
 export interface RequestChange {
   /** By what `Via` calls this proxy (RFC 9110 §7.6.3). */
   readonly via: string;
+  /** Fields that were meant for this proxy. */
+  readonly own: readonly string[];
   /** Instead of those that came: integrity fields of the masked body. */
   readonly instead?: Readonly<Record<string, string>>;
   /** Names of trailers that follow the body. */
@@ -100,10 +102,13 @@ export interface RequestChange {
 
 /** The fields of a request as the upstream gets them, without those that tell its length. */
 export function requestFields({ rawHeaders, headers, httpVersion }: IncomingMessage, change: RequestChange): string[] {
-  const { via, instead = {}, trailers = [], acceptCodings } = change;
+  const { via, own, instead = {}, trailers = [], acceptCodings } = change;
   const isHop = concernsConnection(headers.connection);
   const isMasked = (name: string): boolean => acceptCodings !== undefined && ["accept-encoding", "range", "if-range"].includes(name);
-  const passed = without(rawHeaders, (name) => isHop(name) || OWN.has(name) || isMasked(name) || Object.hasOwn(instead, name) || name === "via");
+  const passed = without(
+    rawHeaders,
+    (name) => isHop(name) || OWN.has(name) || own.includes(name) || isMasked(name) || Object.hasOwn(instead, name) || name === "via",
+  );
   for (const [name, value] of Object.entries(instead)) passed.push(name, value);
   if (members(valueOf(rawHeaders, "te")).includes("trailers")) passed.push("TE", "trailers");
   if (trailers.length > 0) passed.push("Trailer", trailers.join(", "));

@@ -53,8 +53,13 @@ export function serveRoutes(
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     const refused = (): void => refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request");
     const before = latest.get(socket);
-    if (before === undefined || before.writableFinished || !(before.req.complete || before.headersSent)) refused();
-    else if (!before.req.complete) socket.destroy();
+    const isInBody = before !== undefined && !before.writableFinished && !before.req.complete;
+    if (isInBody && before.headersSent) socket.destroy();
+    else if (isInBody) {
+      // Who reads the body must know at once.
+      socket.once("finish", () => socket.destroy());
+      refused();
+    } else if (before === undefined || before.writableFinished) refused();
     // What is wrong stands behind a whole request, which is answered first; behind one that closes the connection nothing counts (RFC 9112 §9.6).
     else if (error.code !== "HPE_CLOSED_CONNECTION") before.once("close", refused);
   });

@@ -8,7 +8,7 @@ import { servedTokens } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
 import { relay } from "./answers.js";
 import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
-import { isLoop, JOB, requestFields } from "./fields.js";
+import { isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
 import { leave } from "./http.js";
 import { Refusal } from "./jobs.js";
 import { HeldBytes, hasBody, type MaskContext, RequestBody } from "./requests.js";
@@ -35,8 +35,8 @@ export class Upstream {
     this.base = new URL(options.url).pathname.replace(/\/$/, "");
   }
 
-  /** Passes a request on. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
-  async forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  /** Passes a request on, without the fields `own`, which were meant for this sidecar. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
+  async forward(request: IncomingMessage, response: ServerResponse, own: readonly string[] = []): Promise<void> {
     const { headers, url = "/" } = request;
     if (isLoop(headers, this.name)) throw new Refusal(508, "this request has been here before: upstream.url leads back to this sidecar");
     const job = headers[JOB] as string | undefined;
@@ -45,7 +45,8 @@ export class Upstream {
     const body = hasBody(request) ? new RequestBody(request, framing(headers["content-type"] ?? ""), job, this.context, this.held) : undefined;
     try {
       leave(request, response);
-      const answer = await this.exchange(request, body, mask === undefined ? undefined : this.codings);
+      const change = { via: this.name, own, ...(mask !== undefined && { acceptCodings: this.codings }) };
+      const answer = await this.exchange(request, body, change);
       await relay(request, response, answer, mask);
     } finally {
       body?.dispose();
@@ -53,18 +54,13 @@ export class Upstream {
   }
 
   /** Sends a request and resolves with the answer to it. */
-  private async exchange(request: IncomingMessage, body: RequestBody | undefined, acceptCodings: readonly string[] | undefined): Promise<Incoming> {
+  private async exchange(request: IncomingMessage, body: RequestBody | undefined, change: RequestChange): Promise<Incoming> {
     try {
       // What was found is on record before the upstream is told that a body has ended; where nothing can be recorded, nothing goes on.
       if (body === undefined) await this.context.settled();
       const payload = await body?.payload();
       const { trailerNames = [] } = body ?? {};
-      const fields = requestFields(request, {
-        via: this.name,
-        instead: payload?.fields ?? {},
-        trailers: trailerNames,
-        ...(acceptCodings && { acceptCodings }),
-      });
+      const fields = requestFields(request, { ...change, instead: payload?.fields ?? {}, trailers: trailerNames });
       const outgoing: Outgoing = {
         method: request.method!,
         path: `${this.base}${request.url}`,

@@ -102,9 +102,9 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     const job = request.headers["logveil-job"];
     counts.requests++;
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
-    if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
+    const isOurs = (typeof job === "string" || options.tokensRequired) && tokens.check(request, typeof job === "string" ? job : NO_JOB);
     if (!isTrusted()) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
-    await upstream!.forward(request, response);
+    await upstream!.forward(request, response, isOurs ? ["authorization"] : []);
   };
   const data =
     upstream === undefined ? serveRoutes(apiRoutes(jobs, authorize, isTrusted), options.server, failed) : serveRoutes([], options.server, failed, forward);

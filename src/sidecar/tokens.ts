@@ -24,15 +24,16 @@ export class Tokens {
     this.digests.delete(job);
   }
 
-  /** Throws a 401 where there is no token and one is needed, a 403 for that of another job. */
-  check({ headers }: IncomingMessage, job: string): void {
+  /** Whether the request bears the token of the job. Throws a 401 where there is none and one is needed, a 403 for that of another job. */
+  check({ headers }: IncomingMessage, job: string): boolean {
     const wanted = this.digests.get(job);
     const [scheme, given] = (headers.authorization ?? "").split(" ");
     if (scheme?.toLowerCase() !== "bearer" || given === undefined) {
-      if (wanted === undefined && !this.required) return;
+      if (wanted === undefined && !this.required) return false;
       throw new Refusal(401, "this job needs its bearer token: see logveil job token", { "www-authenticate": 'Bearer realm="logveil"' });
     }
     // The same work whether there is a token or not.
     if (!timingSafeEqual(wanted ?? digest(""), digest(given)) || wanted === undefined) throw new Refusal(403, "the bearer token is not that of this job");
+    return true;
   }
 }

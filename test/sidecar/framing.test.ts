@@ -4,7 +4,8 @@ import { type AddressInfo, connect } from "node:net";
 import type { Sidecar } from "../../src/sidecar/serve.js";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { fixture, HAVE_FIXTURES } from "../support/fixtures.js";
-import { inFrontOf, rude, speak } from "../support/proxy.js";
+import { inFrontOf, proxied, rude, speak } from "../support/proxy.js";
+import { call } from "../support/sidecar.js";
 
 /**
  * Passed on all the same, and rightly so. The first two are whole requests with something invalid behind them, which goes nowhere: see the test below. The others are marked
@@ -14,7 +15,7 @@ const PASSED = ["connection/2", "connection/3", "invalid/36", "invalid/39", "inv
 
 interface Passing {
   readonly sidecar: Sidecar;
-  /** Methods and targets of what came to its end upstream. */
+  /** Methods and targets of what came upstream, whole or not. */
   readonly arrived: string[];
 }
 
@@ -27,7 +28,8 @@ async function passing(): Promise<Passing> {
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => upstream.close().closeAllConnections());
   const routes = [{ path: "/", contentTypes: [], framing: "octet-stream", maskResponses: false }];
-  const { sidecar } = await inFrontOf((upstream.address() as AddressInfo).port, { routes });
+  // No silence is long enough for what is undecided to leave.
+  const { sidecar } = await inFrontOf((upstream.address() as AddressInfo).port, { routes }, { engine: { limits: { holdBackMs: 60_000 } } });
   return { sidecar, arrived };
 }
 
@@ -108,4 +110,16 @@ test("a body that turns out to be none while it is being answered cuts the answe
   socket.write("no chunk\r\n");
   await closed;
   expect(answer).toMatch(/^HTTP\/1\.1 401 [^]*\r\n\r\nwho$/);
+});
+
+test("a body that turns out to be none is given up at once, though its client stays", async () => {
+  const { sidecar, seen } = await proxied();
+  const socket = connect(sidecar.listen.port, sidecar.listen.host);
+  socket.on("error", () => undefined);
+  onTestFinished(() => void socket.destroy());
+  socket.write(`${POST}Content-Type: text/plain\r\n\r\n5\r\nline\n\r\nno chunk\r\n`);
+  socket.resume();
+  await vi.waitFor(() => expect(socket.destroyed || socket.readableEnded).toBe(true));
+  expect((await call(sidecar, "GET", "/alive")).status).toBe(201);
+  await vi.waitFor(() => expect(seen.filter(({ whole }) => whole).map(({ url }) => url)).toEqual(["/base/alive"]));
 });

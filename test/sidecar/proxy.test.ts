@@ -49,6 +49,21 @@ test("header fields and targets pass as they are, in order and spelling; only th
   expect(got.find((line) => line.startsWith("Via: "))).toMatch(/^Via: 1\.0 before, 1\.1 logveil-[0-9a-f]{12}$/);
 });
 
+test("the token of a job stays here, other credentials pass", async () => {
+  const { sidecar, seen } = await proxied();
+  const { token } = JSON.parse((await call({ socket: sidecar.socket! }, "POST", "/v1/jobs/one/token")).body) as { token: string };
+  const job = { "logveil-job": "one" };
+  for (const [headers, expected] of [
+    [{ ...job, authorization: `Bearer ${token}` }, undefined],
+    [{ authorization: "Bearer of-the-upstream" }, "Bearer of-the-upstream"],
+    [{ authorization: "Basic x" }, "Basic x"],
+  ] as const) {
+    expect((await call(sidecar, "GET", "/x", undefined, headers)).status).toBe(201);
+    expect(seen.pop()!.headers.authorization).toBe(expected);
+  }
+  expect((await call(sidecar, "GET", "/x", undefined, { ...job, authorization: "Bearer of-the-upstream" })).status).toBe(403);
+});
+
 test("passes requests without a body on", async () => {
   const { sidecar, seen } = await proxied();
   expect((await call(sidecar, "GET", "/health")).status).toBe(201);

@@ -2,7 +2,7 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer as createNetServer, connect, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
-import type { Sidecar } from "../../src/sidecar/serve.js";
+import type { Sidecar, SidecarOptions } from "../../src/sidecar/serve.js";
 import { start, type Witness } from "./sidecar.js";
 
 export const SECRET = "global-secret-0123456789";
@@ -26,8 +26,9 @@ export interface Proxied {
 }
 
 /** A sidecar in front of what listens on a port. */
-export async function inFrontOf(port: number, change: object = {}): Promise<Proxied> {
+export async function inFrontOf(port: number, change: object = {}, options: Partial<SidecarOptions> = {}): Promise<Proxied> {
   return start({
+    ...options,
     upstream: {
       url: `http://127.0.0.1:${port}/base`,
       connectTimeoutMs: 1000,
