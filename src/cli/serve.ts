@@ -96,7 +96,6 @@ function loadAll(from: LoadOptions): Loaded {
 /** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
-    ["routes: maskResponses", config.routes.some(({ maskResponses }) => maskResponses)],
     ["spool.enabled", config.spool.enabled],
     ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
   ];
@@ -173,7 +172,8 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
         bodyTimeoutMs: config.upstream.bodyTimeout,
         maxConnections: config.upstream.maxConnections,
         routes: config.routes,
-        decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio },
+        decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow },
+        maxHeldBytes: limits.maxHeld,
       },
     }),
     server: {

@@ -17,18 +17,18 @@ export interface ContentCoding {
   /** Streams for files; undefined: nothing is to be done. */
   decoder(): Duplex | undefined;
   encoder(): Duplex | undefined;
-  /** Stages for bodies. */
-  decode(): Stage | undefined;
+  /** Stages for bodies; `zstdWindowBytes`: the largest window of a zstd body; what lies between two powers of 2 counts as the lower. */
+  decode(zstdWindowBytes: number): Stage | undefined;
   encode(): Stage | undefined;
 }
 
 /** 2.4 times as fast as zlib's default of 16 KiB. */
 const CHUNK_BYTES = 256 * 1024;
 const LARGE = { chunkSize: CHUNK_BYTES };
+/** The smallest there is (RFC 8878 §3.1.1.1.2). */
+const MIN_ZSTD_WINDOW_BYTES = 1024;
 /** For bodies, of which there are many at once. */
 const BODY = { chunkSize: 64 * 1024 };
-/** Largest window of a zstd body, as a power of 2 in bytes: 8 MiB (RFC 9659). */
-const ZSTD_WINDOW_LOG = 23;
 /** The default quality, 11, is for what is coded once and read often. */
 const BROTLI = { ...BODY, params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 5 } };
 
@@ -53,7 +53,7 @@ export const CONTENT_CODINGS: readonly ContentCoding[] = [
     magic: [0x28, 0xb5, 0x2f, 0xfd],
     decoder: () => zstd().decoder(),
     encoder: () => zstd().encoder(),
-    decode: () => zstdStage(),
+    decode: zstdStage,
     encode: () => encoding("zstd", zstd().encoder()),
   },
   // RFC 1950, RFC 1951
@@ -88,6 +88,21 @@ export const CONTENT_CODINGS: readonly ContentCoding[] = [
     encode: () => undefined,
   },
 ];
+
+/** Tokens of `Content-Encoding` that bodies can be decoded and encoded in here. */
+export function servedTokens(): string[] {
+  return CONTENT_CODINGS.filter(({ name }) => name !== "zstd" || hasZstd()).flatMap(({ tokens }) => tokens.filter((token) => token !== ""));
+}
+
+function hasZstd(): boolean {
+  try {
+    zstdStage(MIN_ZSTD_WINDOW_BYTES).destroy();
+    zstd();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** The coding of a file that begins with `head`. */
 export function codingOf(head: Uint8Array): ContentCoding {
@@ -125,10 +140,10 @@ function zstd(): { decoder(): Duplex; encoder(): Transform } {
   return { decoder: () => new addon.DecompressStream(), encoder: () => new addon.CompressStream() };
 }
 
-function zstdStage(): Stage {
+function zstdStage(windowBytes: number): Stage {
   const { DCtx, DParameter } = zstdNapi("zstd-napi/binding.js") as typeof import("zstd-napi/binding.js");
   const decoder = new DCtx();
-  decoder.setParameter(DParameter.windowLogMax, ZSTD_WINDOW_LOG);
+  decoder.setParameter(DParameter.windowLogMax, Math.floor(Math.log2(windowBytes)));
   return new ZstdStage(decoder satisfies ZstdDecoder);
 }
 

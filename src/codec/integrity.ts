@@ -20,7 +20,8 @@ interface Digest {
 
 function hash(name: string): Digest {
   const state = createHash(name);
-  return { update: (chunk) => void state.update(chunk), base64: () => state.digest("base64") };
+  let done: string | undefined;
+  return { update: (chunk) => void state.update(chunk), base64: () => (done ??= state.digest("base64")) };
 }
 
 /** A checksum of 32 bits, sent with its first byte first. */
@@ -85,9 +86,11 @@ interface Planned {
 }
 
 export interface IntegrityPlan {
-  /** What the sender says, spelled as {@link BodyDigests.fields} spells it. Empty: nothing vouches for the body. */
+  /** What the sender says, spelled as {@link BodyDigests.fields} spells it. Empty: no header vouches for the body. */
   readonly given: Readonly<Record<string, string>>;
-  /** Computes the digests of one body. */
+  /** Names of announced trailers that will vouch for it. */
+  readonly trailers: readonly string[];
+  /** Computes the digests of one body: those of `given`, and all that `trailers` may turn out to need. */
   open(): BodyDigests;
 }
 
@@ -95,41 +98,58 @@ export interface IntegrityPlan {
 export interface BodyDigests {
   /** Keeps nothing of the chunk. */
   update(chunk: Uint8Array): void;
-  /** The fields anew, once, after the last piece. */
-  fields(): Record<string, string>;
+  /** The integrity fields of `like` anew, after the last piece. Throws `LV_INTEGRITY` for one that was neither given nor announced. */
+  fields(like: HeaderFields): Record<string, string>;
 }
 
 /** What must become of a request's integrity headers. Throws `LV_INTEGRITY` if one can neither be kept nor be computed; its `facts.header` names it. */
 export function planIntegrity(headers: HeaderFields): IntegrityPlan {
+  const planned = plansOf(headers);
+  if (planned.some(({ field }) => field === "digest" || field === "repr-digest") && headers["content-range"] !== undefined)
+    throw refused("content-range", "makes the digest one of more than this body");
+  checkSigned(headers, planned);
+  const trailers = announced(headers);
+  const later = trailers.flatMap((field) => (FIELDS[field]!.algorithms === "list" ? LISTED : [FIELDS[field]!.algorithms]));
+  const algorithms = new Set([...planned.flatMap(({ digests }) => digests.map(({ algorithm }) => algorithm)), ...later]);
+  return { given: spelled(planned, ({ base64 }) => base64), trailers, open: () => digestsOf(algorithms) };
+}
+
+/** The integrity fields among `fields`, spelled as {@link BodyDigests.fields} spells them. Throws `LV_INTEGRITY` for those that cannot be computed anew. */
+export const integrityFields = (fields: HeaderFields): Record<string, string> => spelled(plansOf(fields), ({ base64 }) => base64);
+
+function digestsOf(algorithms: ReadonlySet<string>): BodyDigests {
+  const states = new Map([...algorithms].map((algorithm) => [algorithm, DIGESTS[algorithm]!()]));
+  return {
+    update(chunk) {
+      for (const state of states.values()) state.update(chunk);
+    },
+    fields: (like) =>
+      spelled(plansOf(like), ({ algorithm }, field) => {
+        const state = states.get(algorithm);
+        if (state === undefined) throw refused(field, "was not announced");
+        return state.base64();
+      }),
+  };
+}
+
+function plansOf(fields: HeaderFields): Planned[] {
   const planned: Planned[] = [];
-  for (const [field, value] of Object.entries(headers)) {
+  for (const [field, value] of Object.entries(fields)) {
     if (value === undefined) continue;
     const text = typeof value === "string" ? value : value.join(", ");
     const form = Object.hasOwn(FIELDS, field) ? FIELDS[field] : undefined;
     if (form !== undefined) planned.push(plan(field, form, text));
-    else if (REFUSED.includes(field) || (field.startsWith("x-amz-checksum-") && !SETTINGS.includes(field))) throw refused(field, "cannot be computed anew");
+    else if (isBeyond(field)) throw refused(field, "cannot be computed anew");
   }
-  if (planned.some(({ field }) => field === "digest" || field === "repr-digest") && headers["content-range"] !== undefined)
-    throw refused("content-range", "makes the digest one of more than this body");
-  checkTrailers(headers);
-  checkSigned(headers, planned);
-  return {
-    given: fieldsOf(planned, ({ base64 }) => base64),
-    open() {
-      const states = new Map<string, Digest>();
-      for (const { algorithm } of planned.flatMap(({ digests }) => digests)) if (!states.has(algorithm)) states.set(algorithm, DIGESTS[algorithm]!());
-      return {
-        update(chunk) {
-          for (const state of states.values()) state.update(chunk);
-        },
-        fields() {
-          const done = new Map([...states].map(([algorithm, state]) => [algorithm, state.base64()]));
-          return fieldsOf(planned, ({ algorithm }) => done.get(algorithm)!);
-        },
-      };
-    },
-  };
+  return planned;
 }
+
+/** Fields that vouch for bytes in a way that is not computed here. */
+const isBeyond = (field: string): boolean =>
+  REFUSED.includes(field) || (field.startsWith("x-amz-checksum-") && !SETTINGS.includes(field) && !Object.hasOwn(FIELDS, field));
+
+/** Whether a field says something about the exact bytes of a body. */
+export const isIntegrityField = (field: string): boolean => Object.hasOwn(FIELDS, field) || isBeyond(field);
 
 function plan(field: string, form: Form, text: string): Planned {
   const { algorithms, around } = form;
@@ -146,26 +166,26 @@ function plan(field: string, form: Form, text: string): Planned {
   return { field, form, digests };
 }
 
-function fieldsOf(planned: readonly Planned[], valueOf: (digest: Planned["digests"][number]) => string): Record<string, string> {
+function spelled(planned: readonly Planned[], valueOf: (digest: Planned["digests"][number], field: string) => string): Record<string, string> {
   return Object.fromEntries(
     planned.map(({ field, form: { algorithms, around }, digests }) => [
       field,
-      digests.map((digest) => (algorithms === "list" ? `${digest.name}=` : "") + around + valueOf(digest) + around).join(", "),
+      digests.map((digest) => (algorithms === "list" ? `${digest.name}=` : "") + around + valueOf(digest, field) + around).join(", "),
     ]),
   );
 }
 
-/** A trailer comes when the head, where it would have to be refused, has long been sent. */
-function checkTrailers(headers: HeaderFields): void {
-  const trailers = words(headers["trailer"]);
-  const vouching = trailers.find((name) => Object.hasOwn(FIELDS, name) || REFUSED.includes(name) || name.startsWith("x-amz-checksum-"));
-  if (vouching !== undefined) throw refused("trailer", "announces a digest behind the body");
+/** Announced trailers that vouch for the body; those that cannot be computed are refused while that is possible. */
+function announced(headers: HeaderFields): string[] {
+  const names = words(headers["trailer"]);
+  if (names.some(isBeyond)) throw refused("trailer", "announces what cannot be computed anew");
+  return names.filter((name) => Object.hasOwn(FIELDS, name));
 }
 
 /** AWS Signature Version 4, and signatures in `Authorization` (draft-cavage-http-signatures): over the body, or over what changes with it. */
 function checkSigned(headers: HeaderFields, planned: readonly Planned[]): void {
   const payload = words(headers["x-amz-content-sha256"]);
-  if (payload.some((value) => value !== "unsigned-payload")) throw refused("x-amz-content-sha256", "signs the body");
+  if (payload.some((value) => value !== "unsigned-payload")) throw refused("x-amz-content-sha256", "signs the body; UNSIGNED-PAYLOAD would not");
   const authorization = String(headers["authorization"] ?? "")
     .toLowerCase()
     .trim();

@@ -15,9 +15,17 @@ export interface DecodeLimits {
   readonly maxRatio: number;
   /** Decoded bytes up to which the ratio does not count. */
   readonly ratioFromBytes: number;
+  /** Largest window of a zstd body. */
+  readonly zstdWindowBytes: number;
 }
 
-export const DEFAULT_DECODE_LIMITS: DecodeLimits = Object.freeze({ maxLayers: 3, maxDecodedBytes: 1 << 30, maxRatio: 1024, ratioFromBytes: 1 << 20 });
+export const DEFAULT_DECODE_LIMITS: DecodeLimits = Object.freeze({
+  maxLayers: 3,
+  maxDecodedBytes: 1 << 30,
+  maxRatio: 1024,
+  ratioFromBytes: 1 << 20,
+  zstdWindowBytes: 8 << 20,
+});
 
 /** Decodes a body whose `Content-Encoding` is `field`. Throws `LV_DECODE`: coding not known, too many layers. */
 export function openDecoder(field: string | undefined, given: Partial<DecodeLimits> = {}): Stage {
@@ -48,7 +56,7 @@ function checked(field: string | undefined, maxLayers: number): ContentCoding[] 
 
 /** A decoder that stops where its layer grows beyond the limits. */
 function guarded(coding: ContentCoding, limits: DecodeLimits, received: () => number): Stage {
-  const stage = coding.decode()!;
+  const stage = coding.decode(limits.zstdWindowBytes)!;
   let made = 0;
   async function* watch(pieces: AsyncGenerator<Buffer, void, void>): AsyncGenerator<Buffer, void, void> {
     for await (const piece of pieces) {

@@ -15,7 +15,7 @@ export interface Stage {
   destroy(): void;
 }
 
-export type DecodeFault = "damaged" | "cut" | "trailing" | "ratio" | "size" | "layers" | "unknown";
+export type DecodeFault = "damaged" | "cut" | "trailing" | "ratio" | "size" | "layers" | "window" | "unknown";
 
 const FAULTS: Readonly<Record<DecodeFault, string>> = {
   damaged: "the compressed data is damaged",
@@ -24,6 +24,7 @@ const FAULTS: Readonly<Record<DecodeFault, string>> = {
   ratio: "it decodes to more times its size than allowed",
   size: "it decodes to more bytes than allowed",
   layers: "it is coded more times than allowed",
+  window: "it needs a larger window than allowed",
   unknown: "this content coding is not known",
 };
 
@@ -177,7 +178,8 @@ export class ZstdStage implements Stage {
         source = source.subarray(taken);
         this.inFrame = missing !== 0;
       } catch (error) {
-        throw decodeError("zstd", "damaged", error);
+        // libzstd tells its errors apart by their texts only.
+        throw decodeError("zstd", (error as Error).message.includes("too much memory") ? "window" : "damaged", error);
       }
       isFull = made === target.length && this.inFrame;
       if (made > 0) yield target.subarray(0, made);

@@ -151,7 +151,12 @@ export const schema = z.strictObject({
     maxDecodedBytes: field(size({ min: "1MiB" }), "Most bytes of one request after decoding", "1GiB"),
     maxRatio: field(count(1, 1_000_000), "Most bytes that one byte of a compressed body may become, beyond the first MiB", 1024),
     maxCodings: field(count(0, 16), "Most content codings of one body", 3),
-    zstdWindow: field(size({ min: "1KiB", max: "128MiB" }), "Largest window of a zstd body", "8MiB"),
+    zstdWindow: field(size({ min: "1KiB", max: "128MiB" }), "Largest window of a zstd body; of a size between two powers of 2 the lower one counts", "8MiB"),
+    maxHeld: field(
+      size({ min: "64KiB", max: "256MiB" }),
+      "Most bytes of a body that is held until it is whole, because a header carries its digest; larger ones get 413, and 503 those that would make it 16 times as much together",
+      "8MiB",
+    ),
     headerTimeout: field(time(), "Longest wait for the head of a request, for a TLS handshake, and for the first bytes of a connection", "10s"),
     idleTimeout: field(
       time(),

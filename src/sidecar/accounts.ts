@@ -157,6 +157,9 @@ export class Accounts {
   }
 }
 
+/** What an account is told while a body is masked. */
+export type Tally = Pick<Account, "input" | "output" | "check" | "end">;
+
 /** Tells requests of this process from those of others: names of streams in the audit. */
 const STARTED = Date.now().toString(36);
 

@@ -39,6 +39,16 @@ export function writeFields(request: IncomingMessage, response: ServerResponse, 
   response.writeHead(status, Object.fromEntries([...byName].map(([name, values]) => [name, values.length === 1 ? values[0]! : values])));
 }
 
+/** The requests whose client has been told to go on. */
+const told = new WeakSet<IncomingMessage>();
+
+/** Lets a client send the body for which it has asked leave (`Expect: 100-continue`). Called when nothing speaks against the request, before its body is read. */
+export function leave(request: IncomingMessage, response: ServerResponse): void {
+  if (request.headers.expect?.toLowerCase() !== "100-continue" || told.has(request)) return;
+  told.add(request);
+  response.writeContinue();
+}
+
 /** Whether an error says no more than that the client is gone. */
 const isGone = (error: unknown): boolean =>
   ["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED", "ERR_HTTP2_INVALID_STREAM"].includes(
@@ -75,7 +85,7 @@ const RST_NO_ERROR = 0;
 const RST_CANCEL = 8;
 
 /** Has nothing more be read of a request once it is answered. */
-function cutBehind(request: IncomingMessage, response: ServerResponse): void {
+export function cutBehind(request: IncomingMessage, response: ServerResponse): void {
   if (isHttp2(request)) {
     const stream = streamOf(request)!;
     stream.once("finish", () => stream.close(RST_NO_ERROR));

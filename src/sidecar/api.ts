@@ -1,7 +1,8 @@
 /** The sidecar's own API: logs come in stream by stream, and masked ones are read back. */
 import { pipeline } from "node:stream/promises";
 import type { Call, Route } from "./http.js";
-import { json } from "./http.js";
+import { isHttp2 } from "./answers.js";
+import { json, leave } from "./http.js";
 import { type Jobs, type JobStream, Refusal } from "./jobs.js";
 import { isName } from "./store.js";
 
@@ -39,6 +40,7 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
       path: `${path}/end`,
       async handle(call) {
         const stream = await open(jobs, named(call));
+        leave(call.request, call.response);
         call.request.resume();
         await stream.end();
         answerOffset(call, stream);
@@ -82,13 +84,14 @@ const open = (jobs: Jobs, { job, stream }: Names): Promise<JobStream> => jobs.st
 
 /** Takes a body as it comes; answers when what was let go of it is durable. */
 async function receive(call: Call, jobs: Jobs, names: Names): Promise<void> {
-  const { request } = call;
+  const { request, response } = call;
   const coding = request.headers["content-encoding"];
   if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here");
   const offset = offsetOf(request.headers[OFFSET]);
   const stream = await open(jobs, names);
   const writer = stream.claim(offset);
   try {
+    leave(request, response);
     for await (const chunk of request as AsyncIterable<Buffer>) await stream.write(writer, chunk);
     await stream.commit();
   } finally {
@@ -110,12 +113,14 @@ function answerOffset({ response }: Call, stream: JobStream): void {
   json(response, 200, { offset: stream.position.input, received: stream.received }, { [OFFSET]: String(stream.position.input) });
 }
 
-async function send({ response, query }: Call, jobs: Jobs, { job, stream }: Names): Promise<void> {
+async function send({ request, response, query }: Call, jobs: Jobs, { job, stream }: Names): Promise<void> {
   const from = Number(query.get("from") ?? "0");
   if (!Number.isSafeInteger(from) || from < 0) throw new Refusal(400, "from: expected a number of bytes");
   const follow = ["1", "true"].includes(query.get("follow") ?? "");
   const gone = new AbortController();
   response.once("close", () => gone.abort());
+  // A client that is gone looks as one that has said all it had to say: who follows must stay.
+  if (follow && !isHttp2(request)) request.socket.once("end", () => gone.abort());
   const bytes = (await jobs.live(job, stream))?.read(from, follow, gone.signal) ?? (await jobs.store.read(job, stream, from));
   if (bytes === undefined) throw new Refusal(404, "there is no such stream");
   response.writeHead(200, { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "x-content-type-options": "nosniff" });

@@ -2,7 +2,7 @@
 import { LogveilError } from "../errors.js";
 import { parseSecrets } from "../providers/parse.js";
 import type { SecretInput } from "../types.js";
-import { type Call, type Connection, json, type Route } from "./http.js";
+import { type Call, type Connection, json, leave, type Route } from "./http.js";
 import { type Jobs, Refusal } from "./jobs.js";
 import { isName } from "./store.js";
 import type { Tokens } from "./tokens.js";
@@ -96,7 +96,8 @@ function checkIsNoJob({ jobs }: Connection): void {
 }
 
 /** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */
-async function readBatch({ request }: Call): Promise<SecretInput[]> {
+async function readBatch({ request, response }: Call): Promise<SecretInput[]> {
+  leave(request, response);
   const pieces: Buffer[] = [];
   let bytes = 0;
   for await (const piece of request as AsyncIterable<Buffer>) {

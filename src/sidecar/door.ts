@@ -69,6 +69,8 @@ export class Door {
   private readonly undecided = new Set<Socket>();
   private readonly sessions = new Set<ServerHttp2Session>();
   private readonly turns = new WeakMap<Socket, Turns>();
+  /** The answer to the last request of a connection. */
+  private readonly latest = new WeakMap<Duplex, ServerResponse>();
   private connections = 0;
   private requests = 0;
   private isClosing = false;
@@ -172,22 +174,41 @@ export class Door {
   }
 
   private listenToRequests(): void {
-    this.server.on("request", (request, response) => this.inTurn(request, response));
-    this.http2.on("request", (request, response) => {
-      request.on("error", () => undefined);
-      // Of the types that node:http has, these have all that is used here.
-      this.take(request as unknown as IncomingMessage, response as unknown as ServerResponse);
-    });
+    // A client that has sent everything may say so, and is answered; @types/node does not know the property.
+    Object.assign(this.server, { httpAllowHalfOpen: true });
+    // A client that asks before it sends its body is told of a refusal first: see leave().
+    for (const event of ["request", "checkContinue"]) {
+      this.server.on(event, (request: IncomingMessage, response: ServerResponse) => this.inTurn(request, response));
+      this.http2.on(event, (request: IncomingMessage, response: ServerResponse) => {
+        request.on("error", () => undefined);
+        // Of the types that node:http has, node:http2's have all that is used here.
+        this.take(request, response);
+      });
+    }
     this.http2.on("connect", (_, response) => response.writeHead(501).end());
-    this.server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) =>
-      refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request"),
-    );
+    this.server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => this.refuseRest(error, socket));
     for (const event of ["upgrade", "connect"]) this.server.on(event, (_: IncomingMessage, socket: Duplex) => refuseRaw(socket, "501 Not Implemented"));
+  }
+
+  /** Refuses what is no request: behind one that is being read, behind one that is whole, or by itself. */
+  private refuseRest(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const refused = (): void => refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request");
+    const before = this.latest.get(socket);
+    const isInBody = before !== undefined && !before.writableFinished && !before.req.complete;
+    if (isInBody && before.headersSent) socket.destroy();
+    else if (isInBody) {
+      // Who reads the body must know at once.
+      socket.once("finish", () => socket.destroy());
+      refused();
+    } else if (before === undefined || before.writableFinished) refused();
+    // Behind a whole request that closes the connection nothing counts (RFC 9112 §9.6).
+    else if (error.code !== "HPE_CLOSED_CONNECTION") before.once("close", refused);
   }
 
   /** Requests that came one behind the other on one connection are taken so: each may rest on what the one before did. */
   private inTurn(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
+    this.latest.set(socket, response);
     const turns = this.turns.get(socket) ?? { waiting: 0, last: Promise.resolve() };
     this.turns.set(socket, turns);
     if (turns.waiting > MAX_PIPELINED) return void socket.destroy();

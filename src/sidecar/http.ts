@@ -5,7 +5,7 @@ import { isHttp2, json, refuse } from "./answers.js";
 import { type Connection, Door, type ServerLimits } from "./door.js";
 import { Refusal } from "./jobs.js";
 
-export { json } from "./answers.js";
+export { json, leave } from "./answers.js";
 export type { Connection, ServerLimits } from "./door.js";
 
 export interface Call {
@@ -59,7 +59,7 @@ async function route(
   connection: Connection,
 ): Promise<void> {
   checkFraming(request);
-  const url = new URL(request.url ?? "/", "http://sidecar");
+  const url = new URL(`http://sidecar${request.url}`);
   const parts = url.pathname.split("/").slice(1).map(decodePart);
   const here = routes.flatMap((each) => {
     const params = match(each.path, parts);
@@ -88,9 +88,6 @@ const SINGLE = [
   "logveil-job",
   "logveil-token",
 ];
-/** Fields that a trailer must not have (RFC 9110 §6.5.1): they say what the body is, or whom it is for. */
-const NOT_IN_TRAILERS = new Set([...SINGLE, "trailer", "te", "connection", "expect", "cookie", "set-cookie"]);
-
 /** What the parser lets pass and no proxy should: anything about which the server behind it might think otherwise. */
 function checkFraming(request: IncomingMessage): void {
   const { headers, rawHeaders, httpVersion, url = "" } = request;
@@ -125,12 +122,6 @@ function checkHttp2({ headers }: IncomingMessage): void {
 }
 
 const HOST = /^(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d{0,5})?$/;
-
-/** Throws a {@link Refusal} if a trailer, which has come with the end of the body, says what only a header may. */
-export function checkTrailers({ rawTrailers }: IncomingMessage): void {
-  if (rawTrailers.some((name, index) => index % 2 === 0 && NOT_IN_TRAILERS.has(name.toLowerCase())))
-    throw new Refusal(400, "a trailer says what only a header may");
-}
 
 function decodePart(part: string): string {
   try {

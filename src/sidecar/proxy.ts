@@ -1,251 +1,94 @@
 /**
- * The reverse proxy: any request goes on to the upstream with its body masked. Nothing is retried once a byte of a body went out, nothing is followed, nothing that cannot
- * be masked is passed on. Answers pass untouched.
+ * The reverse proxy: any request goes on to the upstream with its body masked. Nothing is tried again once a byte of a body went out, nothing is followed, nothing that cannot
+ * be masked is passed on. Answers pass untouched unless their route says otherwise.
  */
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
-import { pipeline } from "node:stream/promises";
-import { type Dispatcher, errors, Pool } from "undici";
-import { type BodyMasker, type Framing, framingOf, FRAMINGS } from "../codec/framing.js";
-import { planIntegrity } from "../codec/integrity.js";
-import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js";
-import type { Stage } from "../codec/stage.js";
+import { randomBytes } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { servedTokens } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
-import type { RedactorStream } from "../live.js";
-import type { Account } from "./accounts.js";
-import { hasBody, isHttp2, writeFields } from "./answers.js";
-import { checkTrailers } from "./http.js";
+import { hasBody, leave } from "./answers.js";
+import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
+import { isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
 import { Refusal } from "./jobs.js";
-
-/** Where the text is in bodies of some requests. */
-export interface BodyRoute {
-  /** Beginning of the path, at whole segments. */
-  readonly path: string;
-  /** Media types, or `type/*`; none: any. */
-  readonly contentTypes: readonly string[];
-  readonly framing: Framing["name"] | "octet-stream";
-}
-
-export interface UpstreamOptions {
-  readonly url: string;
-  readonly connectTimeoutMs: number;
-  readonly headersTimeoutMs: number;
-  readonly bodyTimeoutMs: number;
-  readonly maxConnections: number;
-}
-
-/** Header fields that concern one connection only (RFC 9110 §7.6.1), besides those that `Connection` names. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-/** Names the job whose secrets mask the body. */
-const JOB = "logveil-job";
-/** What fields begin with that are for us, and not passed on. */
-const OURS = "logveil-";
-const TEXT = FRAMINGS.find(({ name }) => name === "text")!;
-
-/** What forwarding asks of its surroundings. */
-export interface ForwardContext {
-  readonly holdBackMs: number;
-  readonly decode: Partial<DecodeLimits>;
-  /** A stream whose secrets are those of a job, or the global ones, and its account. */
-  open(job: string | undefined): { readonly account: Account; readonly open: (options: { readonly joined?: boolean }) => RedactorStream };
-  /** Resolves when everything that was found so far is on record; rejects if it cannot be. */
-  settled(): Promise<void>;
-}
-
-/** A body on its way: decoded, masked, encoded again. */
-interface Body {
-  readonly decoder: Stage;
-  readonly masker: BodyMasker;
-  readonly account: Account;
-  readonly encoder: Stage;
-}
+import { HeldBytes, type MaskContext, RequestBody } from "./requests.js";
+import { relay } from "./responses.js";
+import { type BodyRoute, Routes } from "./routes.js";
+import { Transport } from "./transport.js";
 
 export class Upstream {
-  private readonly pool: Pool;
+  private readonly transport: Transport;
+  private readonly routes: Routes;
+  private readonly held: HeldBytes;
   private readonly base: string;
+  /** What `Via` calls this sidecar: no other bears the name. */
+  private readonly name = `logveil-${randomBytes(6).toString("hex")}`;
+  private readonly codings = servedTokens();
 
   constructor(
-    options: UpstreamOptions,
-    private readonly routes: readonly BodyRoute[],
-    private readonly context: ForwardContext,
+    options: TransportOptions,
+    routes: readonly BodyRoute[],
+    private readonly context: MaskContext,
   ) {
-    const url = new URL(options.url);
-    this.base = url.pathname.replace(/\/$/, "");
-    this.pool = new Pool(url.origin, {
-      connections: options.maxConnections,
-      pipelining: 1,
-      connect: { timeout: options.connectTimeoutMs },
-      headersTimeout: options.headersTimeoutMs,
-      bodyTimeout: options.bodyTimeoutMs,
-    });
+    this.transport = new Transport(options);
+    this.routes = new Routes(routes);
+    this.held = new HeldBytes(context.maxHeldBytes);
+    this.base = new URL(options.url).pathname.replace(/\/$/, "");
   }
 
   /** Passes a request on. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
   async forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = this.bodyOf(request);
-    let fault: unknown;
-    const sent = body === undefined ? null : this.masked(request, body, (error) => (fault = error));
-    let answer: Dispatcher.ResponseData;
-    try {
-      answer = await this.pool.request({
-        method: request.method as Dispatcher.HttpMethod,
-        path: `${this.base}${request.url}`,
-        headers: requestHeaders(request, body !== undefined),
-        body: sent,
-        responseHeaders: "raw",
-      } as Dispatcher.RequestOptions);
-      // What was found is on record before anyone is told that the log was taken.
-      await this.context.settled();
-    } catch (error) {
-      if (fault instanceof Refusal) throw fault;
-      if (fault instanceof LogveilError) throw new Refusal(fault.code === "LV_DECODE" || fault.code === "LV_FRAMING" ? 400 : 503, fault.message);
-      throw error instanceof errors.UndiciError || isNetwork(error) ? new Refusal(503, "the log storage does not answer", { "retry-after": "5" }) : error;
-    }
-    writeFields(request, response, answer.statusCode, responseHeaders(answer.headers as unknown as readonly Buffer[]));
-    await pipeline(answer.body, response);
-  }
-
-  /** Opens the masking of a body; undefined: there is none. Throws a {@link Refusal} for one that cannot be masked. */
-  private bodyOf(request: IncomingMessage): Body | undefined {
     const { headers, url = "/" } = request;
-    if (!hasBody(request)) return undefined;
-    const framing = this.framing(url, headers["content-type"] ?? "");
-    if (framing === undefined) throw new Refusal(415, "nothing is known of bodies of this type, so they cannot be masked; add a route for them");
-    const coding = headers["content-encoding"];
+    if (isLoop(headers, this.name)) throw new Refusal(508, "this request has been here before: upstream.url leads back to this sidecar");
+    const job = headers[JOB] as string | undefined;
+    const framing = (contentType: string) => this.routes.framing(url, contentType);
+    const mask = this.routes.masksResponses(url) ? { job, context: this.context, framing } : undefined;
+    const body = hasBody(request) ? new RequestBody(request, framing(headers["content-type"] ?? ""), job, this.context, this.held) : undefined;
     try {
-      const [given] = Object.keys(planIntegrity(headers).given);
-      // It would have to go out before the body whose digest it is.
-      if (given !== undefined) throw new Refusal(400, `${given}: the body is masked while it is sent, so this would not hold; send without it`);
-      const [decoder, encoder] = [openDecoder(coding, this.context.decode), openEncoder(coding, this.context.decode)];
-      const { account, open } = this.context.open(headers[JOB] as string | undefined);
-      return { decoder, encoder, account, masker: framing.open(open) };
-    } catch (error) {
-      if (!(error instanceof LogveilError)) throw error;
-      throw new Refusal(error.code === "LV_DECODE" ? 415 : 400, error.message);
-    }
-  }
-
-  private framing(url: string, contentType: string): Framing | undefined {
-    const path = url.split("?")[0]!;
-    const media = contentType.toLowerCase().split(";")[0]!.trim();
-    const fits = (wanted: string): boolean => wanted === media || (wanted.endsWith("/*") && media.startsWith(wanted.slice(0, -1)));
-    const route = this.routes
-      .filter((each) => path === each.path || path.startsWith(each.path.endsWith("/") ? each.path : `${each.path}/`))
-      .filter(({ contentTypes }) => contentTypes.length === 0 || contentTypes.some(fits))
-      .toSorted((a, b) => b.path.length - a.path.length)[0];
-    if (route !== undefined) return route.framing === "octet-stream" ? TEXT : FRAMINGS.find(({ name }) => name === route.framing);
-    return framingOf(contentType);
-  }
-
-  /**
-   * The masked body: what is undecided goes out after silence, or at the end. A client that is gone, or a body that is none, ends it with an error, so that the upstream
-   * commits nothing; `failed` hears why.
-   */
-  private async *masked(
-    request: IncomingMessage,
-    { decoder, masker, account, encoder }: Body,
-    failed: (error: unknown) => void,
-  ): AsyncGenerator<Uint8Array, void, void> {
-    const chunks = request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-    async function* encoded(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void, void> {
-      // Pieces hold until the next call; what is sent may wait longer.
-      account.output(pieces);
-      account.check();
-      if (pieces.length > 0) yield* encoder.push(Buffer.concat(pieces));
-    }
-    const mask = (piece: Uint8Array): Uint8Array[] => {
-      account.input(piece);
-      return masker.push(piece);
-    };
-    try {
-      for (;;) {
-        const next = chunks.next();
-        if (await isSilent(next, this.context.holdBackMs)) {
-          yield* encoded(masker.idle());
-          yield* encoder.flush();
-        }
-        const { done, value } = await next;
-        if (done === true) break;
-        for await (const piece of decoder.push(value)) yield* encoded(mask(piece));
-      }
-      checkTrailers(request);
-      for await (const piece of decoder.end()) yield* encoded(mask(piece));
-      yield* encoded(masker.end());
-      account.end();
-      yield* encoder.end();
-    } catch (error) {
-      failed(error);
-      throw error;
+      leave(request, response);
+      const change = { via: this.name, ...(mask !== undefined && { acceptCodings: this.codings }) };
+      const answer = await this.exchange(request, body, change);
+      await relay(request, response, answer, mask);
     } finally {
-      masker.close();
-      decoder.destroy();
-      encoder.destroy();
+      body?.dispose();
+    }
+  }
+
+  /** Sends a request and resolves with the answer to it. */
+  private async exchange(request: IncomingMessage, body: RequestBody | undefined, change: RequestChange): Promise<Incoming> {
+    try {
+      // What was found is on record before the upstream is told that a body has ended; where nothing can be recorded, nothing goes on.
+      if (body === undefined) await this.context.settled();
+      const payload = await body?.payload();
+      const { trailerNames = [] } = body ?? {};
+      const fields = requestFields(request, { ...change, instead: payload?.fields ?? {}, trailers: trailerNames });
+      const outgoing: Outgoing = {
+        method: request.method!,
+        path: `${this.base}${request.url}`,
+        fields,
+        body: payload?.body,
+        ...(body !== undefined && trailerNames.length > 0 && { trailers: () => body.trailers }),
+        over: () => body?.stop(),
+      };
+      const answer = await this.transport.send(outgoing).catch((error: unknown) => {
+        throw refusalOf(error);
+      });
+      // A refusal may come at any time; a success counts when the whole body has gone out.
+      const isSuccess = answer.status < 300 || answer.status === 303;
+      if (body === undefined || !isSuccess || (await body.whole)) return answer;
+      answer.body.destroy();
+      throw new Refusal(502, "the log storage answered before it had everything", { "retry-after": "5" });
+    } catch (error) {
+      throw body?.fault === undefined ? error : faultOf(request, body.fault);
     }
   }
 
   close(): Promise<void> {
-    return this.pool.destroy();
+    return this.transport.close();
   }
 }
 
-/** Whether nothing comes for so many milliseconds. */
-async function isSilent(next: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<boolean>((resolve) => (timer = setTimeout(resolve, ms, true)));
-  try {
-    return await Promise.race([
-      next.then(
-        () => false,
-        () => false,
-      ),
-      silence,
-    ]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function isNetwork(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code !== undefined && /^E[A-Z]+$/.test(code);
-}
-
-/** Fields of a request as the upstream gets them. A masked body has another length: it is sent in chunks. */
-function requestHeaders(request: IncomingMessage, isMasked: boolean): string[] {
-  const { rawHeaders, headers } = request;
-  const dropped = connectionFields(headers);
-  const passed: string[] = [];
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i]!.toLowerCase();
-    if (HOP_BY_HOP.has(name) || dropped.has(name) || name.startsWith(OURS) || name.startsWith(":")) continue;
-    if (name === "host" || name === "expect" || (isMasked && name === "content-length") || (isHttp2(request) && name === "cookie")) continue;
-    passed.push(rawHeaders[i]!, rawHeaders[i + 1]!);
-  }
-  // HTTP/2 may send it in pieces, HTTP/1.1 may not (RFC 9113 §8.2.3).
-  if (isHttp2(request) && headers.cookie !== undefined) passed.push("cookie", headers.cookie);
-  return passed;
-}
-
-/** Fields that `Connection` names. */
-const connectionFields = ({ connection }: IncomingHttpHeaders): Set<string> => new Set((connection ?? "").split(",").map((name) => name.trim().toLowerCase()));
-
-function responseHeaders(raw: readonly Buffer[]): string[] {
-  const all = raw.map((field) => field.toString("latin1"));
-  const connection = all.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === "connection");
-  const dropped = connectionFields({ connection: connection < 0 ? "" : all[connection + 1]! });
-  const passed: string[] = [];
-  for (let i = 0; i < all.length; i += 2) {
-    const name = all[i]!.toLowerCase();
-    if (!HOP_BY_HOP.has(name) && !dropped.has(name)) passed.push(all[i]!, all[i + 1]!);
-  }
-  return passed;
+/** What a client is told when its body broke off; errors of our own are left as they are. */
+function faultOf(request: IncomingMessage, fault: unknown): unknown {
+  if (fault instanceof LogveilError && ["LV_DECODE", "LV_FRAMING", "LV_INTEGRITY"].includes(fault.code)) return new Refusal(400, fault.message);
+  return request.readableAborted && !request.complete ? new Refusal(400, "the client broke off") : fault;
 }

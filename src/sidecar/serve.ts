@@ -16,7 +16,9 @@ import { type JobLimits, Jobs, Refusal } from "./jobs.js";
 import { exposition, type Gauges } from "./metrics.js";
 import { gaugesOf, statusOf } from "./status.js";
 import { type Bound, listenOn, type Where } from "./listen.js";
-import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
+import type { TransportOptions } from "./exchange.js";
+import { Upstream } from "./proxy.js";
+import type { BodyRoute } from "./routes.js";
 import { FairShare } from "./share.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { type ListedToken, Tokens } from "./tokens.js";
@@ -43,7 +45,12 @@ export interface SidecarOptions extends LiveOptions {
   readonly control?: { readonly listen: Where; readonly tls: TlsOptions };
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
-  readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
+  readonly upstream?: TransportOptions & {
+    readonly routes: readonly BodyRoute[];
+    readonly decode: Partial<DecodeLimits>;
+    /** See {@link MaskContext}. */
+    readonly maxHeldBytes: number;
+  };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   /** Longest wait of a new stream, or of a request that is forwarded, for its turn, in milliseconds. */
@@ -132,6 +139,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     new Upstream(options.upstream, options.upstream.routes, {
       holdBackMs: engine.limits.holdBackMs,
       decode: options.upstream.decode,
+      maxHeldBytes: options.upstream.maxHeldBytes,
       open(job) {
         const account = accounts.openRequest(job);
         const source = job === undefined ? engine : jobs.scope(job);

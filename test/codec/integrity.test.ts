@@ -2,13 +2,13 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type HeaderFields, planIntegrity } from "../../src/codec/integrity.js";
+import { type HeaderFields, integrityFields, planIntegrity } from "../../src/codec/integrity.js";
 import { cut } from "../support/redactor.js";
 
 const fieldsOver = (headers: HeaderFields, chunks: readonly Uint8Array[]): Record<string, string> => {
   const digests = planIntegrity(headers).open();
   for (const chunk of chunks) digests.update(chunk);
-  return digests.fields();
+  return digests.fields(headers);
 };
 
 const HELLO = Buffer.from('{"hello": "world"}\n');
@@ -82,7 +82,8 @@ test.each([
   [{ "content-digest": "unixsum=:AA==:" }, "content-digest"],
   [{ "content-digest": "" }, "content-digest"],
   [{ "repr-digest": "sha-256=:AA==:", "content-range": "bytes 0-4/10" }, "content-range"],
-  [{ trailer: "Content-Digest" }, "trailer"],
+  [{ trailer: "X-Own, Signature" }, "trailer"],
+  [{ trailer: "x-amz-checksum-crc64nvme" }, "trailer"],
 ] as readonly (readonly [HeaderFields, string])[])("refuses %j", (headers, header) => {
   expect(() => planIntegrity(headers)).toThrow(expect.objectContaining({ code: "LV_INTEGRITY", facts: { header } }) as Error);
 });
@@ -90,4 +91,19 @@ test.each([
 test("lets through what vouches for nothing that changes", () => {
   for (const headers of [{}, { authorization: "Bearer x" }, { authorization: SIGNED, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" }, { trailer: "X-Own" }])
     expect(planIntegrity(headers).given).toEqual({});
+});
+
+test("announced trailers are computed whatever they turn out to hold, others are not", () => {
+  const plan = planIntegrity({ trailer: "X-Own, Content-Digest, x-amz-checksum-crc32" });
+  expect([plan.given, plan.trailers]).toEqual([{}, ["content-digest", "x-amz-checksum-crc32"]]);
+  const digests = plan.open();
+  digests.update(Buffer.from("123456789"));
+  const like = { "content-digest": "sha-512=:AAAA:,  md5=:BBBB:", "x-amz-checksum-crc32": "x", "x-own": "y" };
+  const digest = (name: string): string => createHash(name).update("123456789").digest("base64");
+  expect(digests.fields(like)).toEqual({
+    "content-digest": `sha-512=:${digest("sha512")}:, md5=:${digest("md5")}:`,
+    "x-amz-checksum-crc32": Buffer.from("cbf43926", "hex").toString("base64"),
+  });
+  expect(integrityFields(like)).toEqual({ "content-digest": "sha-512=:AAAA:, md5=:BBBB:", "x-amz-checksum-crc32": "x" });
+  expect(() => digests.fields({ "x-amz-checksum-crc32c": "x" })).toThrow(expect.objectContaining({ code: "LV_INTEGRITY" }) as Error);
 });

@@ -125,6 +125,7 @@ describe("fail-job", () => {
         maxConnections: 2,
         routes: [],
         decode: {},
+        maxHeldBytes: 1 << 20,
       },
     });
     const post = (body: string, job?: string): Promise<number> =>

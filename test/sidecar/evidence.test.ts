@@ -139,6 +139,7 @@ test("forwarded bodies have an account each, under a name that their findings be
       maxConnections: 2,
       routes: [],
       decode: {},
+      maxHeldBytes: 1 << 20,
     },
   });
   await call(sidecar, "POST", "/x", `{"a":"${SECRET}"}`, { "content-type": "application/json", "logveil-job": "j" });

@@ -49,6 +49,7 @@ export async function proxied(change: Partial<SidecarOptions> = {}, answer?: (re
       maxConnections: 200,
       routes: [],
       decode: {},
+      maxHeldBytes: 1 << 20,
     },
     ...change,
   });
