@@ -7,6 +7,7 @@ import { hardenProcess } from "../native/loader.js";
 import type { RuleSource } from "../rules/schema.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
+import { credentialsOf, type Fields, readFields } from "../sidecar/fields.js";
 import { type SidecarOptions, startSidecar } from "../sidecar/serve.js";
 import type { SecretInput } from "../types.js";
 import { EXIT } from "./options.js";
@@ -32,7 +33,12 @@ export async function serve(version: string, options: Readonly<Record<string, un
     onFailure: (error) => log("error", `${error.message}; nothing is acknowledged any more`),
   });
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
-  const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
+  const headers = config.upstream.headersFile === undefined ? [] : readFields(config.upstream.headersFile);
+  const sidecar = await startSidecar({
+    ...optionsOf(config, version, [...secrets, ...credentialsOf(headers)], extra, headers),
+    evidence: auditEvidence(audit),
+    log,
+  });
   log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
@@ -66,7 +72,6 @@ function refuseUnserved(config: Config): void {
     ["control.tcp", config.control.tcp !== "off"],
     ["tls", config.tls.cert !== undefined],
     ["auth.tokenFile", config.auth.tokenFile !== undefined],
-    ["spool.enabled", config.spool.enabled],
     ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
     ["secrets.ttl", config.secrets.ttl !== "off"],
     ["onFinding.actions", Object.keys(config.onFinding.actions).length > 0],
@@ -82,7 +87,13 @@ function secretsOf({ secrets }: Config): SecretInput[] {
   return [...new Map(found.map((secret) => [secret.name, secret])).values()];
 }
 
-function optionsOf(config: Config, version: string, secrets: readonly SecretInput[], extra: readonly RuleSource[]): Omit<SidecarOptions, "evidence" | "log"> {
+function optionsOf(
+  config: Config,
+  version: string,
+  secrets: readonly SecretInput[],
+  extra: readonly RuleSource[],
+  headers: Fields,
+): Omit<SidecarOptions, "evidence" | "log"> {
   const { limits, rules, mask } = config;
   if (config.listen.kind !== "tcp") throw new LogveilError("LV_CONFIG", `listen: ${printAddress(config.listen)}: this version listens on TCP only`);
   if (config.admin.listen.kind !== "tcp")
@@ -101,6 +112,9 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
         headersTimeoutMs: config.upstream.headersTimeout,
         bodyTimeoutMs: config.upstream.bodyTimeout,
         maxConnections: config.upstream.maxConnections,
+        retries: config.upstream.retries,
+        headers,
+        ...(config.spool.enabled && { spool: { folder: config.spool.dir, maxBytes: config.spool.maxBytes, headers: config.spool.headers } }),
         routes: config.routes,
         decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio },
       },

@@ -1,6 +1,6 @@
 /**
- * The reverse proxy: any request goes on to the upstream with its body masked. Nothing is retried once a byte of a body went out, nothing is followed, nothing that cannot
- * be masked is passed on. Answers pass untouched.
+ * The reverse proxy: any request goes on to the upstream with its body masked. Nothing is retried once a byte of a body went out, unless the request is in the spool, nothing is
+ * followed, nothing that cannot be masked is passed on. Answers pass untouched.
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
@@ -11,8 +11,13 @@ import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js"
 import type { Stage } from "../codec/stage.js";
 import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
-import { checkTrailers } from "./http.js";
+import type { Answer } from "./delivery.js";
+import { type Fields, valueOf, withFields } from "./fields.js";
+import { checkTrailers, json } from "./http.js";
 import { Refusal } from "./jobs.js";
+import type { RequestHead } from "./record.js";
+import { sendWithRetries } from "./retry.js";
+import { type SpoolContext, Spooling } from "./spooling.js";
 
 /** Where the text is in bodies of some requests. */
 export interface BodyRoute {
@@ -29,6 +34,10 @@ export interface UpstreamOptions {
   readonly headersTimeoutMs: number;
   readonly bodyTimeoutMs: number;
   readonly maxConnections: number;
+  /** How often a request is tried again before a byte of its body was sent; absent: never. */
+  readonly retries?: number;
+  /** Header fields of every request, in the place of the client's of the same names. */
+  readonly headers?: Fields;
 }
 
 /** Header fields that concern one connection only (RFC 9110 §7.6.1), besides those that `Connection` names. */
@@ -55,6 +64,8 @@ export interface ForwardContext {
   open(job: string | undefined): RedactorStream;
   /** Resolves when everything that was found so far is on record; rejects if it cannot be. */
   settled(): Promise<void>;
+  /** Absent: a request that the upstream does not take is refused. */
+  readonly spool?: SpoolContext;
 }
 
 /** A body on its way: decoded, masked, encoded again. */
@@ -67,9 +78,10 @@ interface Body {
 export class Upstream {
   private readonly pool: Pool;
   private readonly base: string;
+  private readonly spooling: Spooling | undefined;
 
   constructor(
-    options: UpstreamOptions,
+    private readonly options: UpstreamOptions,
     private readonly routes: readonly BodyRoute[],
     private readonly context: ForwardContext,
   ) {
@@ -82,36 +94,54 @@ export class Upstream {
       headersTimeout: options.headersTimeoutMs,
       bodyTimeout: options.bodyTimeoutMs,
     });
+    this.spooling = context.spool && new Spooling(context.spool, options.headers ?? [], (head, body) => this.send(head, body));
   }
 
   /** Passes a request on. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
   async forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const passed = { method: request.method!, path: request.url!, headers: requestHeaders(request) };
+    const kept =
+      this.spooling?.isFor(passed.method, hasBody(request)) === true ? this.spooling.keepable(passed, request.headers[JOB] as string | undefined) : undefined;
     const body = this.bodyOf(request);
     let fault: unknown;
-    const sent = body === undefined ? null : this.masked(request, body, (error) => (fault = error));
-    let answer: Dispatcher.ResponseData;
+    const masked = body && this.masked(request, body, (error) => (fault = error));
+    let answer: Answer | undefined;
     try {
-      answer = await this.pool.request({
-        method: request.method as Dispatcher.HttpMethod,
-        path: `${this.base}${request.url}`,
-        headers: requestHeaders(request, body !== undefined),
-        body: sent,
-        responseHeaders: "raw",
-      } as Dispatcher.RequestOptions);
-      // What was found is on record before anyone is told that the log was taken.
-      await this.context.settled();
+      if (kept !== undefined) answer = await this.spooling!.take(kept, masked, () => this.context.settled());
+      else {
+        const head = { ...passed, headers: withFields(passed.headers, this.options.headers ?? []) };
+        const retry = { retries: this.options.retries ?? 0, connectTimeoutMs: this.options.connectTimeoutMs };
+        answer = await sendWithRetries(retry, masked, (sent) => this.send(head, sent));
+        // What was found is on record before anyone is told that the log was taken.
+        await this.context.settled();
+      }
     } catch (error) {
+      close(body);
       if (fault instanceof Refusal) throw fault;
       if (fault instanceof LogveilError) throw new Refusal(fault.code === "LV_DECODE" || fault.code === "LV_FRAMING" ? 400 : 503, fault.message);
       throw error instanceof errors.UndiciError || isNetwork(error) ? new Refusal(503, "the log storage does not answer", { "retry-after": "5" }) : error;
     }
-    response.writeHead(answer.statusCode, responseHeaders(answer.headers as unknown as readonly Buffer[]));
+    if (answer === undefined) return json(response, 202, { kept: true, message: "it waits in the spool until the log storage takes it" });
+    response.writeHead(answer.status, responseHeaders(answer.headers));
     await pipeline(answer.body, response);
   }
 
+  private async send({ method, path, headers }: RequestHead, body: AsyncIterable<Uint8Array> | Iterable<Uint8Array> | null): Promise<Answer> {
+    const answer = await this.pool.request({
+      method,
+      path: `${this.base}${path}`,
+      headers: [...headers],
+      body,
+      responseHeaders: "raw",
+    } as Dispatcher.RequestOptions);
+    const fields = (answer.headers as unknown as readonly Buffer[]).map((field) => field.toString("latin1"));
+    return { status: answer.statusCode, headers: fields, body: answer.body };
+  }
+
   /** Opens the masking of a body; undefined: there is none. Throws a {@link Refusal} for one that cannot be masked. */
-  private bodyOf({ headers, url = "/" }: IncomingMessage): Body | undefined {
-    if (headers["transfer-encoding"] === undefined && (headers["content-length"] ?? "0") === "0") return undefined;
+  private bodyOf(request: IncomingMessage): Body | undefined {
+    if (!hasBody(request)) return undefined;
+    const { headers, url = "/" } = request;
     const framing = this.framing(url, headers["content-type"] ?? "");
     if (framing === undefined) throw new Refusal(415, "nothing is known of bodies of this type, so they cannot be masked; add a route for them");
     const coding = headers["content-encoding"];
@@ -143,11 +173,8 @@ export class Upstream {
    * The masked body: what is undecided goes out after silence, or at the end. A client that is gone, or a body that is none, ends it with an error, so that the upstream
    * commits nothing; `failed` hears why.
    */
-  private async *masked(
-    request: IncomingMessage,
-    { decoder, masker, encoder }: Body,
-    failed: (error: unknown) => void,
-  ): AsyncGenerator<Uint8Array, void, void> {
+  private async *masked(request: IncomingMessage, body: Body, failed: (error: unknown) => void): AsyncGenerator<Uint8Array, void, void> {
+    const { decoder, masker, encoder } = body;
     const chunks = request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     async function* encoded(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void, void> {
       // Pieces hold until the next call; what is sent may wait longer.
@@ -172,15 +199,24 @@ export class Upstream {
       failed(error);
       throw error;
     } finally {
-      masker.close();
-      decoder.destroy();
-      encoder.destroy();
+      close(body);
     }
   }
 
-  close(): Promise<void> {
-    return this.pool.destroy();
+  async close(): Promise<void> {
+    const spooled = this.spooling?.close();
+    await this.pool.destroy();
+    await spooled;
   }
+}
+
+const hasBody = ({ headers }: IncomingMessage): boolean => headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+
+/** Gives up what a body needs; also of one that was never asked for. */
+function close(body: Body | undefined): void {
+  body?.masker.close();
+  body?.decoder.destroy();
+  body?.encoder.destroy();
 }
 
 /** Whether nothing comes for so many milliseconds. */
@@ -206,12 +242,14 @@ function isNetwork(error: unknown): boolean {
 }
 
 /** Fields of a request as the upstream gets them. A masked body has another length: it is sent in chunks. */
-function requestHeaders({ rawHeaders, headers }: IncomingMessage, hasBody: boolean): string[] {
+function requestHeaders(request: IncomingMessage): string[] {
+  const { rawHeaders, headers } = request;
   const dropped = connectionFields(headers);
   const passed: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();
-    if (HOP_BY_HOP.has(name) || dropped.has(name) || name === JOB || name === "host" || name === "expect" || (hasBody && name === "content-length")) continue;
+    if (HOP_BY_HOP.has(name) || dropped.has(name) || name === JOB || name === "host" || name === "expect" || (name === "content-length" && hasBody(request)))
+      continue;
     passed.push(rawHeaders[i]!, rawHeaders[i + 1]!);
   }
   return passed;
@@ -220,10 +258,8 @@ function requestHeaders({ rawHeaders, headers }: IncomingMessage, hasBody: boole
 /** Fields that `Connection` names. */
 const connectionFields = ({ connection }: IncomingHttpHeaders): Set<string> => new Set((connection ?? "").split(",").map((name) => name.trim().toLowerCase()));
 
-function responseHeaders(raw: readonly Buffer[]): string[] {
-  const all = raw.map((field) => field.toString("latin1"));
-  const connection = all.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === "connection");
-  const dropped = connectionFields({ connection: connection < 0 ? "" : all[connection + 1]! });
+function responseHeaders(all: Fields): string[] {
+  const dropped = connectionFields({ connection: valueOf(all, "connection") });
   const passed: string[] = [];
   for (let i = 0; i < all.length; i += 2) {
     const name = all[i]!.toLowerCase();

@@ -2,6 +2,8 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createEngine, type EngineOptions } from "../engine.js";
+import type { RedactorStream } from "../live.js";
+import type { Finding } from "../types.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
@@ -10,13 +12,24 @@ import { runCanary } from "./canary.js";
 import { controlRoutes, listenUnix } from "./control.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
+import type { Backoff } from "./delivery.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
+import { Spool } from "./spool.js";
+import { spoolMetrics } from "./spooling.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { Tokens } from "./tokens.js";
 
 export interface TcpAddress {
   readonly host: string;
   readonly port: number;
+}
+
+export interface SpoolSetting {
+  readonly folder: string;
+  readonly maxBytes: number;
+  /** See `SpoolContext`. */
+  readonly headers: readonly string[];
+  readonly backoff?: Backoff;
 }
 
 export interface SidecarOptions {
@@ -28,7 +41,7 @@ export interface SidecarOptions {
   readonly socket?: string;
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
-  readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
+  readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits>; readonly spool?: SpoolSetting };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   readonly jobs: JobLimits;
@@ -76,19 +89,26 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     { name: "store", run: () => store.probe().then(() => undefined) },
     { name: "evidence", run: () => evidence.settled().then(() => undefined) },
   ];
+  const spool = options.upstream?.spool && (await Spool.open({ ...options.upstream.spool, log }));
+  if (spool !== undefined) checks.push({ name: "spool", run: () => spool.check() });
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
   const authorize: Parameters<typeof apiRoutes>[1] = ({ request }, job) => {
     counts.requests++;
     tokens.check(request, job);
   };
   const isTrusted = (): boolean => state.leaked.length === 0;
+  const open = (job: string | undefined, onFinding?: (finding: Finding) => void): RedactorStream =>
+    (job === undefined ? engine : jobs.scope(job)).stream(onFinding === undefined ? {} : { onFinding });
   const upstream =
     options.upstream &&
     new Upstream(options.upstream, options.upstream.routes, {
       holdBackMs: engine.limits.holdBackMs,
       decode: options.upstream.decode,
-      open: (job) => (job === undefined ? engine : jobs.scope(job)).stream({ onFinding: (finding) => evidence.finding(job ?? NO_JOB, finding) }),
+      open: (job) => open(job, (finding) => evidence.finding(job ?? NO_JOB, finding)),
       settled: () => evidence.settled(),
+      ...(spool !== undefined && {
+        spool: { ...options.upstream.spool!, spool, log, isClean: (text, job) => isClean(open(job), text) },
+      }),
     });
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const job = request.headers["logveil-job"];
@@ -115,8 +135,12 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     counters: {
       findings_total: { help: "Spans that were masked, counted or exposed", values: { "": counts.findings } },
       requests_total: { help: "Requests on the data port", values: { "": counts.requests } },
+      ...spoolMetrics(spool).counters,
     },
-    gauges: Object.fromEntries(Object.entries({ ...status(), ready: Number(ready()) }).map(([name, value]) => [name, { help: `Number of ${name}`, value }])),
+    gauges: {
+      ...Object.fromEntries(Object.entries({ ...status(), ready: Number(ready()) }).map(([name, value]) => [name, { help: `Number of ${name}`, value }])),
+      ...spoolMetrics(spool).gauges,
+    },
   });
   const admin = serveRoutes(
     adminRoutes(version, checks, () => state.started, metrics),
@@ -155,6 +179,12 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       return whole;
     },
   };
+}
+
+/** Whether a text goes through a stream as it is. */
+function isClean(stream: RedactorStream, text: string): boolean {
+  const bytes = Buffer.from(text, "latin1");
+  return Buffer.concat([...stream.push(bytes), ...stream.end()]).equals(bytes);
 }
 
 /** Code and name of what failed: never a text that could hold input. */

@@ -43,6 +43,7 @@ function valuesOf(field: Field): fc.Arbitrary<unknown> {
     return fc.dictionary(ruleIds, fc.oneof(fc.constantFrom("count", "webhook"), fc.subarray(["warn", "fail-job"], { minLength: 1 })));
   if (path === "secrets.env") return fc.oneof(fc.constantFrom("auto", "off"), fc.subarray(["A", "B_*", "*"], { minLength: 1 }));
   if (path === "rules.disable") return fc.uniqueArray(ruleIds);
+  if (path === "spool.headers") return fc.subarray(["x-tenant", "stream-name", "x-1"]);
   if (form === "list of paths") return fc.subarray(["/a", "/b c", "/c: d #e", "/ä"]);
   if (form === "path") return fc.constantFrom(`/srv/${path}/1`, `/srv/${path}/with space`, `/srv/${path}/it's: "quoted" #5`);
   if (form === "URL") return fc.constantFrom("https://logs.example.com/a", "http://127.0.0.1:8080");

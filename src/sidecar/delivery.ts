@@ -1,0 +1,162 @@
+/**
+ * Between the proxy and its upstream, where there is a spool: every request is kept before it is sent. If nothing waits, it is sent at once and its client gets the upstream's answer;
+ * else, or if the upstream is down, the client gets 202 and the request is sent in its turn, again and again, until it is delivered or refused for good.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Dispatcher } from "undici";
+import { type Fields, valueOf } from "./fields.js";
+import { DamagedBody, type Draft, type RequestHead } from "./record.js";
+import type { Kept, Spool } from "./spool.js";
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Fields;
+  readonly body: Dispatcher.ResponseData["body"];
+}
+
+/** Sends a request that is kept. Rejects if no answer comes. */
+export type Send = (kept: Kept) => Promise<Answer>;
+
+/** Between attempts, in milliseconds: doubled each time from the least on, and made shorter by up to a half at random. */
+export interface Backoff {
+  readonly leastMs: number;
+  readonly mostMs: number;
+}
+
+export const BACKOFF: Backoff = { leastMs: 500, mostMs: 30_000 };
+/** Longest `Retry-After` that is heeded. */
+const MAX_PAUSE_MS = 300_000;
+
+type Outcome = "delivered" | "refused" | "later";
+
+/** What an answer means for a request that need not be sent by its client again. */
+function outcomeOf(status: number): Outcome {
+  if (status >= 200 && status < 300) return "delivered";
+  // These two stay as they are, however often one asks.
+  if (status === 501 || status === 505) return "refused";
+  return status >= 500 || status === 408 || status === 425 || status === 429 ? "later" : "refused";
+}
+
+/** The credentials are the sidecar's: what is wrong with them is wrong with all that waits, and can be put right. */
+const isDenied = (status: number): boolean => status === 401 || status === 407;
+
+export class Delivery {
+  private readonly stop = new AbortController();
+  private readonly replaying: Promise<void>;
+  /** No attempt is made before this time, as the upstream asked. */
+  private notBefore = 0;
+  /** What the last attempt failed with. */
+  private trouble: string | undefined;
+  private delivered = 0;
+
+  constructor(
+    readonly spool: Spool,
+    private readonly send: Send,
+    private readonly log: (level: "info" | "warn" | "error", message: string) => void,
+    private readonly backoff: Backoff = BACKOFF,
+  ) {
+    this.replaying = this.replay();
+  }
+
+  /** Keeps a request, and sends it if it is its turn. Resolves to the answer, or to undefined: it waits. Rejects with a refusal if it cannot be kept. */
+  async take(draft: Draft, head: RequestHead): Promise<Answer | undefined> {
+    const kept = await this.spool.keep(draft, head);
+    if (!kept.isNext) return undefined;
+    try {
+      const answer = await this.send(kept);
+      if (outcomeOf(answer.status) !== "later") {
+        // Refused or not: the client hears it, and may send something else.
+        this.spool.settle(kept);
+        return answer;
+      }
+      await this.heed(answer);
+    } catch (error) {
+      this.fail(causeOf(error));
+    }
+    this.spool.wait(kept);
+    return undefined;
+  }
+
+  /** Ends attempts. What is under way is cut off by whoever closes the connections. */
+  async close(): Promise<void> {
+    this.stop.abort();
+    await this.spool.close();
+    await this.replaying;
+  }
+
+  private async replay(): Promise<void> {
+    let failures = 0;
+    while (!this.stop.signal.aborted) {
+      try {
+        const kept = await this.spool.next();
+        if (kept === undefined) return;
+        await this.pause(this.notBefore - Date.now());
+        if (await this.attempt(kept)) {
+          failures = 0;
+          continue;
+        }
+      } catch (error) {
+        this.fail(causeOf(error));
+      }
+      const { leastMs, mostMs } = this.backoff;
+      await this.pause(Math.min(mostMs, leastMs * 2 ** failures++) * (1 - Math.random() / 2));
+    }
+  }
+
+  /** Whether a request is settled. */
+  private async attempt(kept: Kept): Promise<boolean> {
+    try {
+      const answer = await this.send(kept);
+      const outcome = isDenied(answer.status) ? "later" : outcomeOf(answer.status);
+      if (outcome === "later") {
+        await this.heed(answer);
+        return false;
+      }
+      await answer.body.dump();
+      if (outcome === "delivered") this.spool.settle(kept);
+      else await this.spool.reject(kept, answer.status);
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      await this.spool.reject(kept, "damaged");
+    }
+    this.succeed();
+    return true;
+  }
+
+  /** Takes note of an answer that means: not now. */
+  private async heed(answer: Answer): Promise<void> {
+    await answer.body.dump();
+    const after = valueOf(answer.headers, "retry-after");
+    const ms = /^\d+$/.test(after ?? "") ? Number(after) * 1000 : Date.parse(after ?? "") - Date.now();
+    if (ms > 0) this.notBefore = Date.now() + Math.min(ms, MAX_PAUSE_MS);
+    this.fail(`status ${answer.status}`);
+  }
+
+  private fail(trouble: string): void {
+    if (this.stop.signal.aborted) return;
+    if (trouble !== this.trouble) this.log("warn", `the log storage does not take requests (${trouble}): they wait in the spool`);
+    this.trouble = trouble;
+  }
+
+  private succeed(): void {
+    this.delivered++;
+    if (!this.spool.isEmpty) return;
+    this.log("info", `the spool is empty again: ${this.delivered} requests that waited are settled`);
+    this.delivered = 0;
+    this.trouble = undefined;
+  }
+
+  private async pause(ms: number): Promise<void> {
+    // Rejects when all ends: so does this loop.
+    if (ms > 0) await sleep(ms, undefined, { signal: this.stop.signal }).catch(() => undefined);
+  }
+}
+
+/** What went wrong, by its code: messages may hold anything. */
+function causeOf(error: unknown): string {
+  const { code, name } = error as NodeJS.ErrnoException;
+  return code ?? name;
+}
+
+/** Whether a body could not be read; who sends it may have wrapped the error. */
+const isDamaged = (error: unknown): boolean => error instanceof DamagedBody || (error as Error).cause instanceof DamagedBody;
