@@ -33,11 +33,13 @@ const MAX_HEAD_BYTES = MAX_PAYLOAD_BYTES - INLINE_BYTES - 4;
 /** Payload of a frame of a body's file. */
 const BODY_FRAME_BYTES = 1 << 17;
 
-/** Bytes of what is kept, or of what is about to be, are counted against a limit. */
-export interface Budget {
-  /** Throws a refusal where there is no room. */
+/** What a draft asks of its spool. */
+export interface DraftHost {
+  /** Counts bytes that are about to be written. Throws a refusal if there is no room for them. */
   take(bytes: number): Promise<void>;
   give(bytes: number): void;
+  /** A refusal for an error of the system. */
+  failed(error: unknown): Error;
 }
 
 /** The payload of a record. */
@@ -85,7 +87,7 @@ export class Draft {
   constructor(
     private readonly disk: Disk,
     private readonly folder: string,
-    private readonly budget: Budget,
+    private readonly host: DraftHost,
   ) {}
 
   /** What is not in a file. */
@@ -98,7 +100,7 @@ export class Draft {
     return this.file;
   }
 
-  /** Takes a piece, which must stay as it is. Resolves when more may come. Throws a refusal, or an error of the system. */
+  /** Takes a piece, which must stay as it is. Resolves when more may come. Throws a refusal. */
   async add(piece: Uint8Array): Promise<void> {
     this.pieces.push(piece);
     this.bytes += piece.length;
@@ -106,12 +108,16 @@ export class Draft {
     if (this.waiting > (this.file === undefined ? INLINE_BYTES : BODY_FRAME_BYTES)) await this.spill();
   }
 
-  /** No more comes: what is in a file is on disk. */
+  /** No more comes: what is in a file is on disk. Throws a refusal. */
   async seal(): Promise<void> {
     if (this.file === undefined) return;
     await this.spill();
-    await this.file.handle.datasync();
-    await this.file.handle.close();
+    try {
+      await this.file.handle.datasync();
+      await this.file.handle.close();
+    } catch (error) {
+      throw this.host.failed(error);
+    }
   }
 
   /** Gives the body up. */
@@ -119,7 +125,7 @@ export class Draft {
     if (this.file === undefined) return;
     await this.file.handle.close().catch(() => undefined);
     await this.disk.remove(this.file.path);
-    this.budget.give(this.file.bytes);
+    this.host.give(this.file.bytes);
     this.file = undefined;
   }
 
@@ -127,15 +133,30 @@ export class Draft {
     const all = Buffer.concat(this.pieces);
     [this.pieces, this.waiting] = [[], 0];
     for (let at = 0; at < all.length; at += BODY_FRAME_BYTES) {
-      if (this.file === undefined) {
-        const key = newKey();
-        const path = join(this.folder, `${key}.part`);
-        this.file = { path, key, handle: await this.disk.open(path), bytes: 0 };
+      const piece = all.subarray(at, at + BODY_FRAME_BYTES);
+      await this.host.take(FRAME_HEAD_BYTES + piece.length);
+      try {
+        await this.append(piece);
+      } catch (error) {
+        throw this.host.failed(error);
       }
-      const frame = encodeFrame(this.file.key, [all.subarray(at, at + BODY_FRAME_BYTES)]);
-      await this.budget.take(frame.length);
-      this.file.bytes += frame.length;
-      await this.file.handle.write(frame, this.file.bytes - frame.length);
     }
+  }
+
+  /** Writes bytes that have been counted. */
+  private async append(piece: Buffer): Promise<void> {
+    const size = FRAME_HEAD_BYTES + piece.length;
+    if (this.file === undefined) {
+      const key = newKey();
+      const path = join(this.folder, `${key}.part`);
+      try {
+        this.file = { path, key, handle: await this.disk.open(path), bytes: 0 };
+      } catch (error) {
+        this.host.give(size);
+        throw error;
+      }
+    }
+    this.file.bytes += size;
+    await this.file.handle.write(encodeFrame(this.file.key, [piece]), this.file.bytes - size);
   }
 }

@@ -99,7 +99,7 @@ export class Spool {
     const segmentBytes = Math.min(Math.max(options.maxBytes / 16, SEGMENT_BYTES.least), SEGMENT_BYTES.most);
     this.segments = found.segments;
     this.writer = new SegmentWriter(this.disk, options.folder, segmentBytes, this.segments, found.number);
-    this.cursor = found.cursor;
+    this.cursor = cursorFile.place;
     this.requests = found.requests;
     for (const { bytes } of found.segments) this.used += bytes;
     for (const [name, bytes] of found.bodies) {
@@ -117,8 +117,9 @@ export class Spool {
       await disk.makeFolder(folder);
       lock = takeLock(join(folder, "spool.lock"), { code: "LV_CONFIG", does: "uses this spool: set spool.dir to a folder of its own" });
       const rejected = await Rejected.open(disk, join(folder, "rejected"), log);
-      const found = await readFolder(disk, folder, (segment, offset, bytes) => rejected.damage(segment, offset, bytes));
-      return new Spool(options, found, await Cursor.open(disk, folder, found.cursor), rejected, lock);
+      const cursor = await Cursor.open(disk, folder);
+      const found = await readFolder(disk, folder, cursor.place, (segment, offset, bytes) => rejected.damage(segment, offset, bytes));
+      return new Spool(options, found, cursor, rejected, lock);
     } catch (error) {
       lock?.release();
       if (error instanceof LogveilError) throw error;
@@ -145,7 +146,11 @@ export class Spool {
 
   /** For the body of a request that is to be kept. */
   draft(): Draft {
-    return new Draft(this.disk, this.options.folder, { take: (bytes) => this.take(bytes), give: (bytes) => void (this.used -= bytes) });
+    return new Draft(this.disk, this.options.folder, {
+      take: (bytes) => this.take(bytes),
+      give: (bytes) => void (this.used -= bytes),
+      failed: (error) => this.failed(error),
+    });
   }
 
   /** Keeps a request; resolves when it is on disk. Rejects with a refusal, and nothing is kept. The draft has had its use either way. */

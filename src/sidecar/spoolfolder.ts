@@ -3,7 +3,7 @@
  * `KEY.part` such a body while it comes, `cursor` says how far all is settled, `rejected/` holds what was set aside.
  */
 import { join } from "node:path";
-import type { Disk } from "./disk.js";
+import type { Disk, DiskFile } from "./disk.js";
 import { takeApart } from "./frames.js";
 import { encodeMark, type Mark, MARK_BYTES, markAt } from "./marks.js";
 import { decodeRecord } from "./record.js";
@@ -31,7 +31,6 @@ export const fileName = (number: number, key: string, kind: "segment" | "body"):
 export interface Found {
   /** In order. */
   readonly segments: Segment[];
-  readonly cursor: Place;
   /** Of the next segment. */
   readonly number: number;
   /** Records that are not settled. */
@@ -44,23 +43,21 @@ export interface Found {
 export type Aside = (segment: Segment, at: number, bytes: Buffer) => Promise<void>;
 
 /** Reads a folder: what is settled or was never kept is removed, what a crash left unfinished at the end of a segment is cut off, damage is told to `aside`. */
-export async function readFolder(disk: Disk, folder: string, aside: Aside): Promise<Found> {
+export async function readFolder(disk: Disk, folder: string, cursor: Place, aside: Aside): Promise<Found> {
   const files = await disk.list(folder);
-  const cursor = await Cursor.read(disk, folder);
-  const found: Found = { segments: [], cursor, number: cursor.number + 1, requests: 0, bodies: new Map() };
-  let { number, requests } = found;
+  const found = { segments: [] as Segment[], number: cursor.number + 1, requests: 0, bodies: new Map<string, number>() };
   const kept = new Set<string>();
   for (const { name, bytes } of files.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const [, digits, key, kind] = NAME.exec(name) ?? [];
     if (PART.test(name) || (digits !== undefined && Number(digits) < cursor.number)) await disk.remove(join(folder, name));
     if (digits === undefined || Number(digits) < cursor.number) continue;
-    number = Math.max(number, Number(digits) + 1);
+    found.number = Math.max(found.number, Number(digits) + 1);
     if (kind === "body") found.bodies.set(name, bytes);
     else found.segments.push({ number: Number(digits), path: join(folder, name), key: key!, bytes });
   }
   for (const segment of found.segments) {
     for (const record of await recordsOf(disk, segment, segment.number === cursor.number ? cursor.offset : 0, aside)) {
-      requests++;
+      found.requests++;
       if (record.body.key !== undefined) kept.add(fileName(segment.number, record.body.key, "body"));
     }
   }
@@ -70,7 +67,7 @@ export async function readFolder(disk: Disk, folder: string, aside: Aside): Prom
     await disk.remove(join(folder, name));
   }
   await disk.syncFolder(folder);
-  return { ...found, number, requests };
+  return found;
 }
 
 async function recordsOf(disk: Disk, segment: Segment, from: number, aside: Aside): Promise<ReturnType<typeof decodeRecord>[]> {
@@ -96,36 +93,38 @@ const CURSOR_BYTES = SLOTS[1] + MARK_BYTES;
 
 /** The cursor on disk: a file that never grows, so that it can be written when the disk is full. The larger of two marks counts. */
 export class Cursor {
-  private turn = 0;
+  private constructor(
+    private readonly file: DiskFile,
+    /** What it said when it was opened: where nothing can be read, the beginning. */
+    readonly place: Place,
+    /** The slot that may be written over. */
+    private turn: number,
+  ) {}
 
-  private constructor(private readonly file: Awaited<ReturnType<Disk["open"]>>) {}
-
-  static async read(disk: Disk, folder: string): Promise<Place> {
-    const bytes = await disk.read(join(folder, "cursor"), 0, CURSOR_BYTES).catch((error: NodeJS.ErrnoException) => {
+  static async open(disk: Disk, folder: string): Promise<Cursor> {
+    const path = join(folder, "cursor");
+    const bytes = await disk.read(path, 0, CURSOR_BYTES).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT") return Buffer.alloc(0);
       throw error;
     });
-    const marks = SLOTS.map((slot) => markAt(bytes, slot)).filter((mark): mark is Mark => mark !== undefined);
-    const [number, offset] = marks.toSorted((a, b) => b[0] - a[0] || b[1] - a[1])[0] ?? [0, 0];
-    return { number, offset };
-  }
-
-  /** Opens the file with the place where it stands. */
-  static async open(disk: Disk, folder: string, place: Place): Promise<Cursor> {
-    const path = join(folder, "cursor");
-    const file = await disk.open(`${path}.new`);
-    for (const slot of SLOTS) await file.write(encodeMark([place.number, place.offset]), slot);
-    await file.datasync();
-    await disk.rename(`${path}.new`, path);
-    await disk.syncFolder(folder);
-    return new Cursor(file);
+    const marks = SLOTS.map((slot): Mark => markAt(bytes, slot) ?? [0, 0]);
+    const [first, second] = marks as [Mark, Mark];
+    const isFirst = first[0] > second[0] || (first[0] === second[0] && first[1] > second[1]);
+    const [number, offset] = isFirst ? first : second;
+    const file = await disk.open(path);
+    const cursor = new Cursor(file, { number, offset }, isFirst ? 1 : 0);
+    if (bytes.length < CURSOR_BYTES) {
+      for (const _ of SLOTS) await cursor.save(cursor.place);
+      await disk.syncFolder(folder);
+    }
+    return cursor;
   }
 
   /** Makes a place durable. */
   async save({ number, offset }: Place): Promise<void> {
-    this.turn = 1 - this.turn;
     await this.file.write(encodeMark([number, offset]), SLOTS[this.turn]!);
     await this.file.datasync();
+    this.turn = 1 - this.turn;
   }
 
   close(): Promise<void> {

@@ -50,7 +50,7 @@ export class MemoryDisk implements Disk {
   /** Changes one byte of a file, also of what is synced. */
   damage(path: string, at: number): void {
     const content = this.names.get(path)!;
-    for (const bytes of [content.bytes, content.synced]) if (at < bytes.length) bytes[at]! ^= 0x55;
+    for (const bytes of new Set([content.bytes, content.synced])) if (at < bytes.length) bytes[at]! ^= 0x55;
   }
 
   async makeFolder(path: string): Promise<void> {
@@ -83,15 +83,18 @@ export class MemoryDisk implements Disk {
     const file = content;
     return {
       write: async (bytes, at) => {
-        // As much of it as there is room for is written.
-        const half = Buffer.concat([file.bytes.subarray(0, at), bytes.subarray(0, bytes.length >> 1), file.bytes.subarray(at + (bytes.length >> 1))]);
+        const put = (piece: Uint8Array): void => {
+          const hole = Buffer.alloc(Math.max(0, at - file.bytes.length));
+          file.bytes = Buffer.concat([file.bytes.subarray(0, at), hole, piece, file.bytes.subarray(at + piece.length)]);
+        };
         try {
           this.fault("write", path);
         } catch (error) {
-          file.bytes = half;
+          // As much of it as there is room for.
+          put(bytes.subarray(0, bytes.length >> 1));
           throw error;
         }
-        file.bytes = Buffer.concat([file.bytes.subarray(0, at), bytes, file.bytes.subarray(at + bytes.length)]);
+        put(bytes);
       },
       truncate: async (bytes) => {
         this.fault("truncate", path);
