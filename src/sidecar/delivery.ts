@@ -23,7 +23,7 @@ export interface Backoff {
   readonly mostMs: number;
 }
 
-export const BACKOFF: Backoff = { leastMs: 500, mostMs: 30_000 };
+export const BACKOFF: Backoff = { leastMs: 500, mostMs: 10_000 };
 /** Longest `Retry-After` that is heeded. */
 const MAX_PAUSE_MS = 300_000;
 

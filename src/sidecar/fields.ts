@@ -113,4 +113,4 @@ export function readFields(file: string): string[] {
 
 /** Values of fields as secrets, each without the word before it that says what kind it is, as in `Bearer …`. */
 export const credentialsOf = (fields: Fields): SecretInput[] =>
-  namesOf(fields).map((name, index) => ({ name: `upstream-${name}`, value: fields[2 * index + 1]!.split(" ").at(-1)! }));
+  namesOf(fields).map((name, index) => ({ name: `UPSTREAM_${name.toUpperCase().replaceAll("-", "_")}`, value: fields[2 * index + 1]!.split(" ").at(-1)! }));

@@ -1,56 +1,10 @@
 /** `logveil serve` as a process: useful without configuration, ends in order, loses nothing that it acknowledged, keeps nothing raw. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, test } from "vitest";
+import { everyFile, logveil, SECRET, serve } from "../support/process.js";
 import { call, temporary } from "../support/sidecar.js";
-
-const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const SECRET = "env-token-9876543210-abcdef";
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-interface Process {
-  readonly child: ChildProcess;
-  readonly port: number;
-  readonly admin: number;
-  readonly env: NodeJS.ProcessEnv;
-  readonly told: () => string;
-}
-
-/** A sidecar whose state lies in `home`; resolves when it is ready. */
-async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = []): Promise<Process> {
-  const [port, admin] = ports ?? [await freePort(), await freePort()];
-  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET };
-  const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
-    env,
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  let told = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
-  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 20_000, interval: 50 });
-  return { child, port, admin, env, told: () => told };
-}
-
-const logveil = (env: NodeJS.ProcessEnv, args: readonly string[], input = ""): { status: number | null; stdout: string; stderr: string } =>
-  spawnSync(process.execPath, [COMMAND, ...args], { env, input, encoding: "utf8" });
-
-function everyFile(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile());
-}
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
   const home = temporary();
