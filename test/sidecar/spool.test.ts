@@ -52,6 +52,18 @@ class Real {
   readonly logs: string[] = [];
   /** Being sent before their turn. */
   sending: Kept[] = [];
+  private awaited: Promise<Kept | undefined> | undefined;
+
+  /** The next one to be delivered; undefined: it is not to be had now. */
+  async next(): Promise<Kept | undefined> {
+    this.awaited ??= this.spool.next();
+    const never = (async () => {
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    })();
+    const kept = await Promise.race([this.awaited, never]);
+    if (kept !== undefined) this.awaited = undefined;
+    return kept ?? undefined;
+  }
 
   private constructor(readonly folder: string) {}
 
@@ -62,6 +74,7 @@ class Real {
   }
 
   async open(): Promise<void> {
+    this.awaited = undefined;
     this.spool = await Spool.open({
       folder: this.folder,
       maxBytes: MAX_BYTES,
@@ -151,16 +164,18 @@ class Sent implements Command {
   toString = (): string => `Sent(${this.which}, ${this.isDelivered})`;
 }
 
-/** The next one is delivered, or is to be tried again. */
+/** The next one is delivered, or is to be tried again. There is none while the first of all is being sent. */
 async function deliver(model: Model, real: Real, isDelivered: boolean): Promise<void> {
-  const kept = (await real.spool.next())!;
+  const kept = await real.next();
+  const first = [...model.waiting, ...real.sending.map(idOf)].toSorted((a, b) => model.order(a) - model.order(b))[0];
+  if (kept === undefined) return expect(first === undefined || !model.waiting.includes(first)).toBe(true);
   const id = idOf(kept);
   expect((await bytesOf(kept)).equals(bodyOf(id, model.handed[id]!))).toBe(true);
   if (model.unknown.has(id) || model.again.has(id)) {
     if (isDelivered) real.spool.settle(kept);
     return;
   }
-  expect(id).toBe(model.waiting[0]);
+  expect([id, model.waiting[0]]).toEqual([first, first]);
   if (!isDelivered) return;
   model.waiting.shift();
   model.settled.add(id);
@@ -171,7 +186,6 @@ class Deliver implements Command {
   constructor(private readonly isDelivered: boolean) {}
   check = (): boolean => true;
   async run(model: Model, real: Real): Promise<void> {
-    if (real.sending.length > 0 || real.spool.isEmpty) return;
     await deliver(model, real, this.isDelivered);
   }
   toString = (): string => `Deliver(${this.isDelivered})`;
@@ -259,6 +273,9 @@ test("what is kept is delivered, whatever crashes and fails", { timeout: 300_000
         }
         while (!real.spool.isEmpty) await deliver(model, real, true);
         expect(model.waiting).toEqual([]);
+        // All the room is there again.
+        const last = await vi.waitFor(() => real.keep(hand(model, 800_000), 800_000));
+        real.spool.settle(last);
         await real.spool.close();
         expect([...real.disk.files.keys()].map((path) => path.slice(real.folder.length + 1))).toEqual(["cursor"]);
         expect(real.logs.filter((line) => line.includes("damaged"))).toEqual([]);
@@ -284,7 +301,12 @@ async function opened(
 
 async function put(spool: Spool, path: string, body: string | Buffer): Promise<Kept> {
   const draft = spool.draft();
-  await draft.add(Buffer.from(body));
+  try {
+    await draft.add(Buffer.from(body));
+  } catch (error) {
+    await draft.drop();
+    throw error;
+  }
   return spool.keep(draft, { method: "POST", path, headers: [] });
 }
 
@@ -418,6 +440,25 @@ test("a spool that is full refuses, says so, and takes again when there is room"
   await vi.waitFor(async () => expect(await spool.check()).toBeUndefined());
   await put(spool, "/more", Buffer.alloc(40_000));
   expect(logs).toEqual(["error: the spool is in trouble: full; what cannot be kept gets 503", "info: the spool keeps requests again"]);
+});
+
+test("what could not be kept takes no room", async () => {
+  const { spool, disk } = await opened(new MemoryDisk());
+  for (const [operation, bytes] of [
+    ["write", 60_000],
+    ["write", 200_000],
+    ["open", 200_000],
+    ["rename", 200_000],
+  ] as const) {
+    disk.fault = (each) => {
+      if (each === operation) throw Object.assign(new Error("injected"), { code: "ENOSPC" });
+    };
+    for (let i = 0; i < 6; i++) await expect(put(spool, "/x", Buffer.alloc(bytes))).rejects.toMatchObject({ status: 503 });
+    disk.fault = () => undefined;
+    expect(await spool.check()).toBeUndefined();
+  }
+  await put(spool, "/x", Buffer.alloc(900_000));
+  expect(disk.bytes).toBeLessThan(1_000_000);
 });
 
 test("what is set aside counts, until someone removes it", async () => {
