@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Dispatcher, errors, Pool } from "undici";
 import { type BodyMasker, type Framing, framingOf, FRAMINGS } from "../codec/framing.js";
 import { planIntegrity } from "../codec/integrity.js";
@@ -11,13 +12,13 @@ import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js"
 import type { Stage } from "../codec/stage.js";
 import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
-import type { Answer } from "./delivery.js";
+import type { Answer } from "./spool/delivery.js";
 import { type Fields, valueOf, withFields } from "./fields.js";
 import { checkTrailers, json } from "./http.js";
 import { Refusal } from "./jobs.js";
-import type { RequestHead } from "./record.js";
+import type { RequestHead } from "./spool/record.js";
 import { sendWithRetries } from "./retry.js";
-import { type SpoolContext, Spooling } from "./spooling.js";
+import { type SpoolContext, Spooling } from "./spool/spooling.js";
 
 /** Where the text is in bodies of some requests. */
 export interface BodyRoute {
@@ -52,6 +53,8 @@ const HOP_BY_HOP = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
+/** Longest wait for an answer when all ends, in milliseconds. */
+const LAST_ANSWER_MS = 2000;
 /** Names the job whose secrets mask the body; not passed on. */
 const JOB = "logveil-job";
 const TEXT = FRAMINGS.find(({ name }) => name === "text")!;
@@ -205,6 +208,8 @@ export class Upstream {
 
   async close(): Promise<void> {
     const spooled = this.spooling?.close();
+    // What is cut off while it is sent from the spool would be sent again.
+    if (spooled !== undefined) await Promise.race([spooled, sleep(LAST_ANSWER_MS, undefined, { ref: false })]);
     await this.pool.destroy();
     await spooled;
   }

@@ -12,10 +12,10 @@ import { runCanary } from "./canary.js";
 import { controlRoutes, listenUnix } from "./control.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
-import type { Backoff } from "./delivery.js";
+import type { Backoff } from "./spool/delivery.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
-import { Spool } from "./spool.js";
-import { spoolMetrics } from "./spooling.js";
+import { Spool } from "./spool/spool.js";
+import { spoolMetrics } from "./spool/spooling.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { Tokens } from "./tokens.js";
 

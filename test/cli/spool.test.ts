@@ -22,7 +22,7 @@ async function storage(port: number, seen: string[], delayMs = 0): Promise<Serve
     });
   });
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  onTestFinished(() => void server.close().closeAllConnections());
+  onTestFinished(() => server.close().closeAllConnections());
   return server;
 }
 
@@ -126,7 +126,7 @@ test("fields of every request come from a file, and are secrets themselves", { t
     });
   });
   await new Promise<void>((resolve) => server.listen(upstream, "127.0.0.1", resolve));
-  onTestFinished(() => void server.close().closeAllConnections());
+  onTestFinished(() => server.close().closeAllConnections());
   const headers = { "content-type": "text/plain", authorization: "Bearer of-a-client" };
   expect((await call({ port }, "POST", "/x", "curl -H credential-of-the-storage\n", headers)).status).toBe(200);
   expect(seen).toEqual([["Bearer credential-of-the-storage", "curl -H [REDACTED:UPSTREAM_AUTHORIZATION]\n"]]);

@@ -4,8 +4,8 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { DamagedBody } from "../../src/sidecar/record.js";
-import { type Kept, Spool } from "../../src/sidecar/spool.js";
+import { DamagedBody } from "../../src/sidecar/spool/record.js";
+import { type Kept, Spool } from "../../src/sidecar/spool/spool.js";
 import { MemoryDisk } from "../support/disk.js";
 import { temporary } from "../support/sidecar.js";
 

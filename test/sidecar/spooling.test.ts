@@ -67,7 +67,7 @@ async function spooled({ headers = [], given = [], maxBytes = 1 << 20, folder = 
   folder: string;
   logs: string[];
   witness: Witness;
-  again(): Promise<Sidecar>;
+  again: () => Promise<Sidecar>;
 }> {
   const storage = new Storage();
   await storage.on();

@@ -3,7 +3,7 @@
  * empty end; names that were made, changed and removed since their folder was synced are there or not, in order. It fails when it is told to.
  */
 import { dirname, basename } from "node:path";
-import type { Disk, DiskFile } from "../../src/sidecar/disk.js";
+import type { Disk, DiskFile } from "../../src/sidecar/spool/disk.js";
 
 interface Content {
   bytes: Buffer;

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { Disk, DiskFile } from "./disk.js";
 import { encodeFrame, newKey } from "./frames.js";
-import { fileName, type Segment } from "./spoolfolder.js";
+import { fileName, type Segment } from "./folder.js";
 
 /** Most bytes of one write. */
 const BATCH_BYTES = 1 << 20;

@@ -3,15 +3,15 @@
  * by a cursor, and beyond it in memory alone: after a crash some may be delivered again, none is lost.
  */
 import { join } from "node:path";
-import { LogveilError } from "../errors.js";
-import { type Lock, LOCK_RENEW_MS, takeLock } from "../lock.js";
+import { LogveilError } from "../../errors.js";
+import { type Lock, LOCK_RENEW_MS, takeLock } from "../../lock.js";
 import { Rejected } from "./aside.js";
 import { type Disk, DISK } from "./disk.js";
 import { FRAME_HEAD_BYTES, takeApart } from "./frames.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "../jobs.js";
 import { decodeRecord, Draft, encodeRecord, INLINE_BYTES, readBody, type RequestHead, type SpoolRecord } from "./record.js";
-import { SegmentWriter } from "./segments.js";
-import { Cursor, fileName, type Found, type Place, readFolder, type Segment } from "./spoolfolder.js";
+import { SegmentWriter } from "./writer.js";
+import { Cursor, fileName, type Found, type Place, readFolder, type Segment } from "./folder.js";
 
 export interface SpoolOptions {
   readonly folder: string;
@@ -216,11 +216,16 @@ export class Spool {
     }
   }
 
-  /** Ends it: what is being kept is, what waits stays. */
-  async close(): Promise<void> {
+  /** Nothing more comes from `next`. */
+  end(): void {
     this.isClosed = true;
-    clearInterval(this.timer);
     this.wake();
+  }
+
+  /** Closes it: what is being kept is, what waits stays. */
+  async close(): Promise<void> {
+    this.end();
+    clearInterval(this.timer);
     await this.writer.close();
     this.pass();
     await this.saving;
@@ -361,8 +366,7 @@ export class Spool {
       this.lock.renew();
     } catch (error) {
       this.writer.broken ??= error;
-      this.isClosed = true;
-      this.wake();
+      this.end();
       this.fell("its lock is lost: another process has it", async () => false);
     }
   }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Disk } from "./disk.js";
 import type { Kept } from "./spool.js";
 import { DamagedBody } from "./record.js";
-import type { Segment } from "./spoolfolder.js";
+import type { Segment } from "./folder.js";
 
 export class Rejected {
   private names = new Map<string, number>();

@@ -1,9 +1,9 @@
 /** What of a request may be kept on disk, and how it is sent from there. The spool holds nothing raw, and no credential of a client: a request with one is refused. */
 import { randomUUID } from "node:crypto";
-import type { Metrics } from "./admin.js";
+import type { Metrics } from "../admin.js";
 import { type Answer, type Backoff, BACKOFF, Delivery } from "./delivery.js";
-import { type Fields, mayHoldCredential, namesOf, withFields, without } from "./fields.js";
-import { Refusal } from "./jobs.js";
+import { type Fields, mayHoldCredential, namesOf, withFields, without } from "../fields.js";
+import { Refusal } from "../jobs.js";
 import type { RequestHead } from "./record.js";
 import type { Spool } from "./spool.js";
 

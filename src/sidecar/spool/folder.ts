@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import type { Disk, DiskFile } from "./disk.js";
 import { takeApart } from "./frames.js";
-import { encodeMark, type Mark, MARK_BYTES, markAt } from "./marks.js";
+import { encodeMark, type Mark, MARK_BYTES, markAt } from "../marks.js";
 import { decodeRecord } from "./record.js";
 
 /** A file of records. */

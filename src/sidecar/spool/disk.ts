@@ -2,7 +2,7 @@
 import { constants } from "node:fs";
 import { chmod, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { syncFolder } from "../audit/folder.js";
+import { syncFolder } from "../../audit/folder.js";
 
 /** An open file. Errors are those of the system. */
 export interface DiskFile {

@@ -3,7 +3,7 @@
  * own, made up when the file is: what a log says cannot pass for a frame, also where damage makes a reader look for the next one within it.
  */
 import { randomBytes } from "node:crypto";
-import { BLAKE3_BYTES, fastBlake3 } from "../blake3.js";
+import { BLAKE3_BYTES, fastBlake3 } from "../../blake3.js";
 
 const MAGIC = Buffer.from("LVs1");
 export const FRAME_HEAD_BYTES = BLAKE3_BYTES + MAGIC.length + 4;

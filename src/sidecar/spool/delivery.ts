@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Dispatcher } from "undici";
-import { type Fields, valueOf } from "./fields.js";
+import { type Fields, valueOf } from "../fields.js";
 import { DamagedBody, type Draft, type RequestHead } from "./record.js";
 import type { Kept, Spool } from "./spool.js";
 
@@ -77,11 +77,12 @@ export class Delivery {
     return undefined;
   }
 
-  /** Ends attempts. What is under way is cut off by whoever closes the connections. */
+  /** Makes no attempt any more, and closes the spool once the one under way is over. */
   async close(): Promise<void> {
     this.stop.abort();
-    await this.spool.close();
+    this.spool.end();
     await this.replaying;
+    await this.spool.close();
   }
 
   private async replay(): Promise<void> {
@@ -91,6 +92,7 @@ export class Delivery {
         const kept = await this.spool.next();
         if (kept === undefined) return;
         await this.pause(this.notBefore - Date.now());
+        if (this.stop.signal.aborted) return;
         if (await this.attempt(kept)) {
           failures = 0;
           continue;
