@@ -40,7 +40,10 @@ export async function serve(version: string, options: Readonly<Record<string, un
     log,
   });
   log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
-  const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
+  const where =
+    config.upstream.url === undefined
+      ? `logs are kept in ${config.store.dir}`
+      : `requests are forwarded to ${config.upstream.url}${config.spool.enabled ? `, and wait in ${config.spool.dir} while it is down` : ""}`;
   log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
   const signal = await new Promise<string>((resolve) => {
     for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));

@@ -246,7 +246,7 @@ function isNetwork(error: unknown): boolean {
   return code !== undefined && /^E[A-Z]+$/.test(code);
 }
 
-/** Fields of a request as the upstream gets them. A masked body has another length: it is sent in chunks. */
+/** Fields of a request as the upstream gets them. A masked body has another length: it is sent in chunks. The token of a job is for the sidecar alone. */
 function requestHeaders(request: IncomingMessage): string[] {
   const { rawHeaders, headers } = request;
   const dropped = connectionFields(headers);
@@ -255,6 +255,7 @@ function requestHeaders(request: IncomingMessage): string[] {
     const name = rawHeaders[i]!.toLowerCase();
     if (HOP_BY_HOP.has(name) || dropped.has(name) || name === JOB || name === "host" || name === "expect" || (name === "content-length" && hasBody(request)))
       continue;
+    if (name === "authorization" && JOB in headers && /^bearer /i.test(rawHeaders[i + 1]!)) continue;
     passed.push(rawHeaders[i]!, rawHeaders[i + 1]!);
   }
   return passed;

@@ -107,7 +107,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       open: (job) => open(job, (finding) => evidence.finding(job ?? NO_JOB, finding)),
       settled: () => evidence.settled(),
       ...(spool !== undefined && {
-        spool: { ...options.upstream.spool!, spool, log, isClean: (text, job) => isClean(open(job), text) },
+        spool: { ...options.upstream.spool!, spool, log, isTrusted, isClean: (text, job) => isClean(open(job), text) },
       }),
     });
   const forward = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {

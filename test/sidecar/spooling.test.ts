@@ -132,7 +132,7 @@ test("while it is down, requests wait; then they arrive in order, and masked", a
   expect(gunzipSync(storage.seen[5]!.body).toString()).toBe(long.replaceAll(SECRET, "[REDACTED:GLOBAL]"));
   await vi.waitFor(() =>
     expect(logs.filter((line) => line.includes("spool"))).toEqual([
-      "warn: the log storage does not take requests (ECONNREFUSED): they wait in the spool",
+      "warn: the log storage does not answer (ECONNREFUSED): requests wait in the spool",
       "info: the spool is empty again: 7 requests that waited are settled",
     ]),
   );
@@ -229,6 +229,16 @@ test("no credential of a client waits on disk", async () => {
     "error: requests are refused whose head may hold a credential, which must not wait in the spool; their answers tell what to do",
   ]);
   expect(storage.seen).toHaveLength(1);
+});
+
+test("the token of a job is for the sidecar alone", async () => {
+  const { sidecar, storage } = await spooled();
+  const issued = await call({ socket: sidecar.socket! }, "POST", "/v1/jobs/7/token");
+  const { token } = JSON.parse(issued.body) as { token: string };
+  const headers = { ...TEXT, "logveil-job": "7", authorization: `Bearer ${token}` };
+  expect((await post(sidecar, "/x", "one", headers)).status).toBe(201);
+  expect(storage.seen[0]!.headers.authorization).toBeUndefined();
+  expect((await post(sidecar, "/x", "one", { ...TEXT, "logveil-job": "7" })).status).toBe(401);
 });
 
 test("what the sidecar gives by itself is not on disk, and is given as it is now", async () => {

@@ -23,9 +23,16 @@ export interface Backoff {
   readonly mostMs: number;
 }
 
-export const BACKOFF: Backoff = { leastMs: 500, mostMs: 10_000 };
+const BACKOFF: Backoff = { leastMs: 500, mostMs: 10_000 };
 /** Longest `Retry-After` that is heeded. */
 const MAX_PAUSE_MS = 300_000;
+
+export interface DeliveryOptions {
+  readonly backoff?: Backoff;
+  /** Whether masking can be trusted: what waits went through it, too. */
+  isTrusted(this: void): boolean;
+  log(this: void, level: "info" | "warn" | "error", message: string): void;
+}
 
 type Outcome = "delivered" | "refused" | "later";
 
@@ -52,9 +59,9 @@ export class Delivery {
   constructor(
     readonly spool: Spool,
     private readonly send: Send,
-    private readonly log: (level: "info" | "warn" | "error", message: string) => void,
-    private readonly backoff: Backoff = BACKOFF,
+    private readonly options: DeliveryOptions,
   ) {
+    if (!spool.isEmpty) options.log("info", `requests that wait in the spool from before: ${spool.status.requests}`);
     this.replaying = this.replay();
   }
 
@@ -82,6 +89,7 @@ export class Delivery {
     this.stop.abort();
     this.spool.end();
     await this.replaying;
+    if (!this.spool.isEmpty) this.options.log("info", `requests that stay in the spool until the next start: ${this.spool.status.requests}`);
     await this.spool.close();
   }
 
@@ -93,14 +101,15 @@ export class Delivery {
         if (kept === undefined) return;
         await this.pause(this.notBefore - Date.now());
         if (this.stop.signal.aborted) return;
-        if (await this.attempt(kept)) {
+        if (!this.options.isTrusted()) this.fail("the self-test of masking failed");
+        else if (await this.attempt(kept)) {
           failures = 0;
           continue;
         }
       } catch (error) {
         this.fail(causeOf(error));
       }
-      const { leastMs, mostMs } = this.backoff;
+      const { leastMs, mostMs } = this.options.backoff ?? BACKOFF;
       await this.pause(Math.min(mostMs, leastMs * 2 ** failures++) * (1 - Math.random() / 2));
     }
   }
@@ -131,19 +140,19 @@ export class Delivery {
     const after = valueOf(answer.headers, "retry-after");
     const ms = /^\d+$/.test(after ?? "") ? Number(after) * 1000 : Date.parse(after ?? "") - Date.now();
     if (ms > 0) this.notBefore = Date.now() + Math.min(ms, MAX_PAUSE_MS);
-    this.fail(`status ${answer.status}`);
+    this.fail(`the log storage answers with status ${answer.status}`);
   }
 
   private fail(trouble: string): void {
     if (this.stop.signal.aborted) return;
-    if (trouble !== this.trouble) this.log("warn", `the log storage does not take requests (${trouble}): they wait in the spool`);
+    if (trouble !== this.trouble) this.options.log("warn", `${trouble}: requests wait in the spool`);
     this.trouble = trouble;
   }
 
   private succeed(): void {
     this.delivered++;
     if (!this.spool.isEmpty) return;
-    this.log("info", `the spool is empty again: ${this.delivered} requests that waited are settled`);
+    this.options.log("info", `the spool is empty again: ${this.delivered} requests that waited are settled`);
     this.delivered = 0;
     this.trouble = undefined;
   }
@@ -157,7 +166,7 @@ export class Delivery {
 /** What went wrong, by its code: messages may hold anything. */
 function causeOf(error: unknown): string {
   const { code, name } = error as NodeJS.ErrnoException;
-  return code ?? name;
+  return `the log storage does not answer (${code ?? name})`;
 }
 
 /** Whether a body could not be read; who sends it may have wrapped the error. */

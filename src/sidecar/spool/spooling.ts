@@ -1,20 +1,18 @@
 /** What of a request may be kept on disk, and how it is sent from there. The spool holds nothing raw, and no credential of a client: a request with one is refused. */
 import { randomUUID } from "node:crypto";
 import type { Metrics } from "../admin.js";
-import { type Answer, type Backoff, BACKOFF, Delivery } from "./delivery.js";
+import { type Answer, Delivery, type DeliveryOptions } from "./delivery.js";
 import { type Fields, mayHoldCredential, namesOf, withFields, without } from "../fields.js";
 import { Refusal } from "../jobs.js";
 import type { RequestHead } from "./record.js";
 import type { Spool } from "./spool.js";
 
-export interface SpoolContext {
+export interface SpoolContext extends DeliveryOptions {
   readonly spool: Spool;
   /** Names of header fields that may be kept besides those that are known to be harmless. */
   readonly headers: readonly string[];
-  readonly backoff?: Backoff;
   /** Whether a text holds no secret that a request of a job may hold. */
   isClean(text: string, job: string | undefined): boolean;
-  log(level: "info" | "warn" | "error", message: string): void;
 }
 
 /** A body of no bytes is sent as none. */
@@ -38,8 +36,7 @@ export class Spooling {
     this.delivery = new Delivery(
       context.spool,
       ({ head, bytes, body }) => send({ ...head, headers: withFields([...head.headers, ...lengthOf(bytes)], given) }, bytes === 0 ? null : body()),
-      (level, message) => context.log(level, message),
-      context.backoff ?? BACKOFF,
+      context,
     );
   }
 
