@@ -23,7 +23,11 @@ class Untouched {
 
   async *attempt(): AsyncGenerator<Uint8Array, void, void> {
     const attempt = ++this.attempts;
-    const { done, value } = await (this.first ??= this.body.next());
+    const { done, value } = await (this.first ??= this.body.next().catch((error: unknown) => {
+      // It is no body: another attempt would not get one either.
+      this.isTouched = true;
+      throw error;
+    }));
     // An attempt that was given up while it waited must not take the piece from the next one.
     if (attempt !== this.attempts) return;
     this.isTouched = true;

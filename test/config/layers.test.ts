@@ -24,7 +24,7 @@ const ruleIds = fc.constantFrom("low", "medium", "high", "certain", "jwt", "aws-
 /** What a field may be set to, by its form; fields that depend on others by their path. */
 function valuesOf(field: Field): fc.Arbitrary<unknown> {
   const { path, form, type } = field;
-  if (/^(auth\.tokenFile|tls\.key|control\.tls\.key|onFinding\.webhook\.secretFile)$/.test(path)) return fc.constantFrom(...keys);
+  if (/^(auth\.tokenFile|tls\.key|control\.tls\.key|upstream\.headersFile|onFinding\.webhook\.secretFile)$/.test(path)) return fc.constantFrom(...keys);
   if (path === "secrets.files") return fc.subarray(keys);
   if (path === "onFinding.webhook.url") return fc.constantFrom(...WEBHOOKS);
   if (path === "mask.style") return fc.constantFrom("fixed", "length");

@@ -116,6 +116,20 @@ test("a request without a body is not tried again once it may have been seen", a
   expect(requests).toBe(2);
 });
 
+test("a body that is none is asked for once", async () => {
+  async function* none(fault: Error | undefined): AsyncGenerator<Uint8Array, void, void> {
+    if (fault !== undefined) throw fault;
+    yield Buffer.from("body");
+  }
+  let attempts = 0;
+  const sent = sendWithRetries({ retries: 5, connectTimeoutMs: 5 }, none(new Error("no body")), async (body) => {
+    attempts++;
+    for await (const _ of body!);
+  });
+  await expect(sent).rejects.toThrow("no body");
+  expect(attempts).toBe(1);
+});
+
 test("a body is handed to one attempt at a time, whole, and closed at the end", async () => {
   let closed = 0;
   let release = (): void => undefined;

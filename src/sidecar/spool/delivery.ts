@@ -123,9 +123,9 @@ export class Delivery {
         await this.heed(answer);
         return false;
       }
-      await answer.body.dump();
       if (outcome === "delivered") this.spool.settle(kept);
       else await this.spool.reject(kept, answer.status);
+      await dump(answer);
     } catch (error) {
       if (!isDamaged(error)) throw error;
       await this.spool.reject(kept, "damaged");
@@ -136,7 +136,7 @@ export class Delivery {
 
   /** Takes note of an answer that means: not now. */
   private async heed(answer: Answer): Promise<void> {
-    await answer.body.dump();
+    await dump(answer);
     const after = valueOf(answer.headers, "retry-after");
     const ms = /^\d+$/.test(after ?? "") ? Number(after) * 1000 : Date.parse(after ?? "") - Date.now();
     if (ms > 0) this.notBefore = Date.now() + Math.min(ms, MAX_PAUSE_MS);
@@ -163,10 +163,16 @@ export class Delivery {
   }
 }
 
+/** Reads the rest of an answer, so that its connection can be used again. What it says is decided, whatever comes of that. */
+const dump = ({ body }: Answer): Promise<void> => body.dump().catch(() => undefined);
+
+/** Errors of a disk, not of a connection. */
+const OF_DISKS = new Set(["EIO", "ENOSPC", "EDQUOT", "EROFS", "ENOENT", "EMFILE", "ENFILE", "EFBIG"]);
+
 /** What went wrong, by its code: messages may hold anything. */
 function causeOf(error: unknown): string {
   const { code, name } = error as NodeJS.ErrnoException;
-  return `the log storage does not answer (${code ?? name})`;
+  return OF_DISKS.has(code ?? "") ? `the spool cannot be read, or nothing be set aside (${code})` : `the log storage does not answer (${code ?? name})`;
 }
 
 /** Whether a body could not be read; who sends it may have wrapped the error. */

@@ -86,7 +86,6 @@ export class Spool {
   private isClosed = false;
   private wake = (): void => undefined;
   private readonly timer: NodeJS.Timeout;
-  private readonly counts = { refused: 0, damaged: 0 };
 
   private constructor(
     private readonly options: SpoolOptions,
@@ -144,8 +143,9 @@ export class Spool {
     return this.trouble?.what;
   }
 
-  /** For the body of a request that is to be kept. */
+  /** For the body of a request that is to be kept. Throws a refusal where nothing can be until a restart. */
   draft(): Draft {
+    if (this.writer.broken !== undefined) throw this.failed(this.writer.broken);
     return new Draft(this.disk, this.options.folder, {
       take: (bytes) => this.take(bytes),
       give: (bytes) => void (this.used -= bytes),
