@@ -24,7 +24,8 @@ export async function serve(version: string, options: Readonly<Record<string, un
   const log = logger(config.log.level);
   for (const warning of warnings) log("warn", warning);
   refuseUnserved(config);
-  const secrets = secretsOf(config);
+  const headers = config.upstream.headersFile === undefined ? [] : readFields(config.upstream.headersFile);
+  const secrets = [...secretsOf(config), ...credentialsOf(headers)];
   const audit = await openAudit({
     folder: config.audit.dir,
     checkpointRecords: config.audit.checkpointEvery,
@@ -33,12 +34,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
     onFailure: (error) => log("error", `${error.message}; nothing is acknowledged any more`),
   });
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
-  const headers = config.upstream.headersFile === undefined ? [] : readFields(config.upstream.headersFile);
-  const sidecar = await startSidecar({
-    ...optionsOf(config, version, [...secrets, ...credentialsOf(headers)], extra, headers),
-    evidence: auditEvidence(audit),
-    log,
-  });
+  const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra, headers), evidence: auditEvidence(audit), log });
   log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
   const where =
     config.upstream.url === undefined

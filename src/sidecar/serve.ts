@@ -2,18 +2,18 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createEngine, type EngineOptions } from "../engine.js";
-import type { RedactorStream } from "../live.js";
-import type { Finding } from "../types.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
+import type { RedactorStream } from "../live.js";
+import type { Finding } from "../types.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
 import { apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
 import { controlRoutes, listenUnix } from "./control.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
-import type { Backoff } from "./spool/delivery.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
+import type { Backoff } from "./spool/delivery.js";
 import { Spool } from "./spool/spool.js";
 import { spoolMetrics } from "./spool/spooling.js";
 import { isName, Store, type StoreOptions } from "./store.js";
@@ -24,10 +24,10 @@ export interface TcpAddress {
   readonly port: number;
 }
 
+/** See `SpoolOptions` and `SpoolContext`. */
 export interface SpoolSetting {
   readonly folder: string;
   readonly maxBytes: number;
-  /** See `SpoolContext`. */
   readonly headers: readonly string[];
   readonly backoff?: Backoff;
 }

@@ -23,7 +23,7 @@ async function closedPort(): Promise<number> {
 }
 
 const sidecarTo = async (port: number, retries: number): Promise<Sidecar> => {
-  const limits = { connectTimeoutMs: 2000, headersTimeoutMs: 5000, bodyTimeoutMs: 5000, maxConnections: 4 };
+  const limits = { connectTimeoutMs: 5000, headersTimeoutMs: 30_000, bodyTimeoutMs: 30_000, maxConnections: 4 };
   return (await start({ upstream: { url: `http://127.0.0.1:${port}`, ...limits, retries, routes: [], decode: {} } })).sidecar;
 };
 

@@ -274,7 +274,7 @@ test("what is kept is delivered, whatever crashes and fails", { timeout: 300_000
         while (!real.spool.isEmpty) await deliver(model, real, true);
         expect(model.waiting).toEqual([]);
         // All the room is there again.
-        const last = await vi.waitFor(() => real.keep(hand(model, 800_000), 800_000));
+        const last = await vi.waitFor(() => real.keep(hand(model, 800_000), 800_000), { timeout: 60_000 });
         real.spool.settle(last);
         await real.spool.close();
         expect([...real.disk.files.keys()].map((path) => path.slice(real.folder.length + 1))).toEqual(["cursor"]);
@@ -283,7 +283,7 @@ test("what is kept is delivered, whatever crashes and fails", { timeout: 300_000
         await real.spool.close();
       }
     }),
-    { numRuns: Number(process.env["RUNS"] ?? 150) },
+    { numRuns: 100 },
   );
 });
 
@@ -437,7 +437,7 @@ test("a spool that is full refuses, says so, and takes again when there is room"
   expect(kept).toHaveLength(26);
   expect(await spool.check()).toBe("full");
   for (const each of kept.slice(0, 5)) spool.settle(each);
-  await vi.waitFor(async () => expect(await spool.check()).toBeUndefined());
+  await vi.waitFor(async () => expect(await spool.check()).toBeUndefined(), { timeout: 60_000 });
   await put(spool, "/more", Buffer.alloc(40_000));
   expect(logs).toEqual(["error: the spool is in trouble: full; what cannot be kept gets 503", "info: the spool keeps requests again"]);
 });
