@@ -6,7 +6,7 @@ import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { environment, everyFile, freePort, logveil, SECRET, serve } from "../support/process.js";
-import { call, temporary } from "../support/sidecar.js";
+import { call, listenOn, temporary } from "../support/sidecar.js";
 
 const HAVE_CURL = spawnSync("curl", ["--version"]).status === 0;
 if (!HAVE_CURL) console.warn("curl is missing: it is passed over");
@@ -21,7 +21,7 @@ async function storage(port: number, seen: string[], delayMs = 0): Promise<Serve
       setTimeout(() => response.writeHead(204).end(), delayMs);
     });
   });
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+  await listenOn(server, port);
   onTestFinished(() => server.close().closeAllConnections());
   return server;
 }
@@ -125,7 +125,7 @@ test("fields of every request come from a file, and are secrets themselves", { t
       response.end();
     });
   });
-  await new Promise<void>((resolve) => server.listen(upstream, "127.0.0.1", resolve));
+  await listenOn(server, upstream);
   onTestFinished(() => server.close().closeAllConnections());
   const headers = { "content-type": "text/plain", authorization: "Bearer of-a-client" };
   expect((await call({ port }, "POST", "/x", "curl -H credential-of-the-storage\n", headers)).status).toBe(200);

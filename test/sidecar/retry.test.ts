@@ -1,23 +1,18 @@
 /** Trying again without a spool: where nothing was sent, and nowhere else. */
 import { createServer, type IncomingMessage, request as send, type RequestListener } from "node:http";
-import { type AddressInfo, createServer as createTcp, type Server } from "node:net";
+import { createServer as createTcp } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { sendWithRetries } from "../../src/sidecar/retry.js";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { call, start } from "../support/sidecar.js";
+import { call, listenOn, start } from "../support/sidecar.js";
 
 const SECRET = "global-secret-0123456789";
 const TEXT = { "content-type": "text/plain" };
 
-async function listening(server: Server, port = 0): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  return (server.address() as AddressInfo).port;
-}
-
 /** A port on which nothing listens. */
 async function closedPort(): Promise<number> {
   const server = createTcp();
-  const port = await listening(server);
+  const port = await listenOn(server);
   await new Promise((resolve) => server.close(resolve));
   return port;
 }
@@ -44,7 +39,7 @@ function takes(bodies: string[]): RequestListener {
 async function upstream(listener: RequestListener, port = 0): Promise<number> {
   const server = createServer(listener);
   onTestFinished(() => server.close().closeAllConnections());
-  return listening(server, port);
+  return listenOn(server, port);
 }
 
 test("an upstream that starts late is waited for, and nothing is read of the client meanwhile", async () => {
@@ -83,7 +78,7 @@ test("an upstream that resets its connections at first: taken once, or refused a
     if (resets++ < 3) socket.resetAndDestroy();
   });
   onTestFinished(() => server.close().closeAllConnections());
-  const sidecar = await sidecarTo(await listening(server), 2);
+  const sidecar = await sidecarTo(await listenOn(server), 2);
   const taken: string[] = [];
   for (let i = 0; i < 6; i++) {
     const { status } = await call(sidecar, "POST", "/x", `${i}`, TEXT);

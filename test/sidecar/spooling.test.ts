@@ -1,14 +1,13 @@
 /** The proxy with a spool, between real clients and an upstream that comes and goes. */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders, request as send, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
 import { type Answer as DeliveredAnswer, Delivery } from "../../src/sidecar/spool/delivery.js";
 import { Spool } from "../../src/sidecar/spool/spool.js";
-import { type Answer, call, start, temporary, type Witness } from "../support/sidecar.js";
+import { type Answer, call, listenOn, start, temporary, type Witness } from "../support/sidecar.js";
 
 const SECRET = "global-secret-0123456789";
 const TEXT = { "content-type": "text/plain" };
@@ -41,8 +40,7 @@ class Storage {
         response.writeHead(status, headers).end(`status ${status}`);
       });
     });
-    await new Promise<void>((resolve) => this.server!.listen(this.port, "127.0.0.1", resolve));
-    this.port = (this.server.address() as AddressInfo).port;
+    this.port = await listenOn(this.server, this.port);
   }
 
   async off(): Promise<void> {
