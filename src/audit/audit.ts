@@ -1,13 +1,14 @@
 /** The writer: takes entries, numbers, chains and signs them, and says when they are on disk. Composition of folder, lock, key and journal. */
 import { chmodSync, mkdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { type Lock, LOCK_RENEW_MS, takeLock } from "../lock.js";
 import { type Link, MAX_LINE_BYTES, seal, type Sealed } from "./chain.js";
 import { fileName, keyFile, MAX_QUEUE_BYTES, type Resumption, resume } from "./folder.js";
 import { Journal, type OpenFile } from "./journal.js";
 import { openSigner, type Signer } from "./keys.js";
 import { Ledger, type LedgerOptions } from "./ledger.js";
-import { type Lock, LOCK_RENEW_MS, takeLock } from "./lock.js";
 import { type AuditEntry, recorded } from "./records.js";
 
 /** Version of what README.md defines. */
@@ -75,7 +76,7 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
   if ((options.maxQueueBytes ?? 0) > MAX_QUEUE_BYTES) throw new LogveilError("LV_USAGE", `audit: maxQueueBytes may be ${MAX_QUEUE_BYTES} at most`);
   if (options.policy !== undefined && !/^[0-9a-f]{1,64}$/.test(options.policy)) throw new LogveilError("LV_USAGE", "audit: policy must be up to 64 hex digits");
   makeFolder(options.folder);
-  const lock = takeLock(options.folder);
+  const lock = takeLock(join(options.folder, "audit.lock"), { code: "LV_AUDIT_LOCKED", does: "writes the audit of this folder" });
   try {
     const signer = openSigner(options.keyFile ?? keyFile(options.folder));
     const from = await resume(options.blake3 ?? fastBlake3(), options.folder);

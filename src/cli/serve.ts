@@ -9,6 +9,7 @@ import { fromEnvironment, fromFiles, fromLists } from "../providers/sources.js";
 import { loadRules } from "../rules/load.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
+import { credentialsOf, readFields } from "../sidecar/credentials.js";
 import { inheritedSockets } from "../sidecar/listen.js";
 import { openLog } from "../sidecar/log.js";
 import { type LiveOptions, type SidecarOptions, startSidecar } from "../sidecar/serve.js";
@@ -70,7 +71,10 @@ export async function serve(version: string, options: Readonly<Record<string, un
   const { listen, control } = sidecar;
   sidecar.log("info", `listening on ${listen.port === 0 ? `${listen.address} for ${scheme}` : `${scheme}://${listen.address}`}`);
   if (control !== undefined) sidecar.log("info", `the control API is at https://${control.address}, too`);
-  const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
+  const where =
+    config.upstream.url === undefined
+      ? `logs are kept in ${config.store.dir}`
+      : `requests are forwarded to ${config.upstream.url}${config.spool.enabled ? `, and wait in ${config.spool.dir} while it is down` : ""}`;
   sidecar.log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${loaded.live.engine.secrets!.length}`);
   const signal = await new Promise<string>((resolve) => {
     for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));
@@ -96,7 +100,6 @@ function loadAll(from: LoadOptions): Loaded {
 /** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
 function refuseUnserved(config: Config): void {
   const unserved: readonly (readonly [string, boolean])[] = [
-    ["spool.enabled", config.spool.enabled],
     ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
   ];
   for (const [field, isSet] of unserved) if (isSet) throw new LogveilError("LV_CONFIG", `${field}: this version does not do that; leave it out`);
@@ -135,13 +138,18 @@ function liveOf(config: Config): LiveOptions {
   const { files, disable, minConfidence, learn, policy } = config.rules;
   const webhook = webhookOf(onFinding.webhook);
   return {
-    engine: { secrets: secretsOf(config), rules: { ...(files.length > 0 && { extra: loadRules(files) }), disable, minConfidence, learn, policy } },
+    engine: {
+      secrets: [...secretsOf(config), ...credentialsOf(headersOf(config))],
+      rules: { ...(files.length > 0 && { extra: loadRules(files) }), disable, minConfidence, learn, policy },
+    },
     jobs: { maxJobs: jobs.maxJobs, maxStreams: limits.maxStreamsPerJob, maxOpen: limits.maxStreams, graceMs: jobs.grace },
     onFinding: { actions: onFinding.actions, ...(webhook && { webhook }) },
     // What was read from the environment does not age.
     ...(secrets.ttl !== "off" && secrets.files.length > 0 && { secretsTtlMs: secrets.ttl }),
   };
 }
+
+const headersOf = ({ upstream }: Config): string[] => (upstream.headersFile === undefined ? [] : readFields(upstream.headersFile));
 
 const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "rules"> => ({
   mask: { style: mask.style, ...(mask.text === undefined ? {} : { text: mask.text }) },
@@ -154,6 +162,7 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
   const tls = tlsOf(config.tls, "tls");
   const controlTls = tlsOf(control.tls, "control.tls");
   const inherited = inheritedSockets(process.env, process.pid);
+  const headers = headersOf(config);
   return {
     version,
     listen: inherited.data ?? config.listen,
@@ -171,6 +180,9 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
         headersTimeoutMs: config.upstream.headersTimeout,
         bodyTimeoutMs: config.upstream.bodyTimeout,
         maxConnections: config.upstream.maxConnections,
+        retries: config.upstream.retries,
+        headers,
+        ...(config.spool.enabled && { spool: { folder: config.spool.dir, maxBytes: config.spool.maxBytes, headers: config.spool.headers } }),
         routes: config.routes,
         decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow },
         maxHeldBytes: limits.maxHeld,

@@ -134,11 +134,12 @@ function listeners({ listen, admin, control, syslog }: Config): [string, Address
 export const checkAll = (config: Config, isSet: IsSet): Finding[] => CHECKS.flatMap((check) => check(config, isSet));
 
 /** Files of keys, tokens and secrets that are not there, or that every user may read. */
-export function checkSecretFiles({ auth, tls, control, onFinding, secrets }: Config): Finding[] {
+export function checkSecretFiles({ auth, tls, control, upstream, onFinding, secrets }: Config): Finding[] {
   const files: [string, string | undefined][] = [
     ["auth.tokenFile", auth.tokenFile],
     ["tls.key", tls.key],
     ["control.tls.key", control.tls.key],
+    ["upstream.headersFile", upstream.headersFile],
     ["onFinding.webhook.secretFile", onFinding.webhook.secretFile],
     ...secrets.files.map((file): [string, string] => ["secrets.files", file]),
   ];

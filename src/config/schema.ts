@@ -111,7 +111,15 @@ export const schema = z.strictObject({
     headersTimeout: field(time(), "Longest wait for a response after the request has been sent", "30s"),
     bodyTimeout: field(time(), "Longest silence within the body of a response", "60s"),
     maxConnections: field(count(1, 65_535), "Most connections at a time", 64),
-    retries: field(count(0, 100), "How often a request is tried again where that is safe: nothing of its body was sent, or it is spooled", 2),
+    retries: field(
+      count(0, 100),
+      "How often a request is tried again before a byte of its body was sent, while its client waits. What is in the spool is tried again until it is delivered",
+      2,
+    ),
+    headersFile: optional(
+      path(),
+      "File of header fields, `Name: value` in each line, that every request gets in the place of the client's. Each value is taken for a secret itself. No one else may read it",
+    ),
   }),
   routes: field(routes, "What is in the bodies of requests, where their content type does not tell; the longest `path` that fits counts", []),
   secrets: group("Which secrets are known beforehand", {
@@ -170,9 +178,14 @@ export const schema = z.strictObject({
     maxJobs: field(count(1, 1_000_000), "Most jobs at a time; further ones get 503", 10_000),
   }),
   spool: group("Where masked logs wait while the upstream is down", {
-    enabled: field(yesNo(), "Whether they do; else clients wait, then get 503", false),
+    enabled: field(yesNo(), "Whether they do; else clients wait, then get 503. Needs `upstream.url`", false),
     dir: field(path(), `Folder of the spool. ${stateTold("spool")}`, "/var/lib/logveil/spool", state("spool")),
     maxBytes: field(size({ min: "1MiB" }), "Most bytes that wait; beyond it clients get 503", "1GiB"),
+    headers: field(
+      list(word(/^[a-z0-9-]+$/, "the name of a header field in lower case"), "names of header fields"),
+      "Header fields that hold no credential, and so may wait on disk, besides those that are known not to; requests with others are refused",
+      [],
+    ),
   }),
   syslog: group("Syslog and plain lines", {
     tcp: field(portOrOff(), "Where syslog over TCP comes in (RFC 6587)", "off"),

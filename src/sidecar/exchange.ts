@@ -21,7 +21,7 @@ export interface Outgoing {
   /** Without those of the connection, and without the body's length. */
   readonly fields: Fields;
   /** A whole body goes with its length, others in chunks. Where the iteration throws, the connection is reset. */
-  readonly body: Uint8Array | AsyncIterable<Uint8Array> | undefined;
+  readonly body: Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array> | undefined;
   /** Asked when the body has ended; present if the fields announce trailers. */
   readonly trailers?: () => Fields;
   /** Called when the response is there to its end, or there will be none: no one needs the rest of the body. */

@@ -22,6 +22,7 @@ export interface Gauges {
   readonly refused: number;
   readonly webhook: { readonly queued: number; readonly delivered: number; readonly dropped: number };
   /** Bytes of the audit that are not known to be on disk, and records that were sealed. */
+  readonly spool?: { readonly requests: number; readonly bytes: number; readonly refused: number; readonly damaged: number };
   readonly audit?: { readonly queuedBytes: number; readonly records: number };
 }
 
@@ -52,13 +53,32 @@ const GAUGES: readonly Row[] = [
   ["config_last_reload_successful", "Whether the last reload of the configuration succeeded", ({ reloadOk }) => Number(reloadOk)],
   ["config_last_reload_success_timestamp_seconds", "When the configuration was last loaded", ({ reloadedAt }) => reloadedAt / 1000],
   ["webhook_queued_findings", "Findings that wait for the webhook", ({ webhook }) => webhook.queued],
+  ["spool_requests", "Requests that wait in the spool", ({ spool }) => spool?.requests],
+  ["spool_bytes", "Bytes that wait in the spool", ({ spool }) => spool?.bytes],
   ["audit_queued_bytes", "Bytes of the audit that are not on disk yet", ({ audit }) => audit?.queuedBytes],
 ];
 
 /** Tables of counts by labels, whose values are joined by a space. */
-const LABELLED: readonly (readonly [name: string, help: string, labels: readonly string[], table: "findings" | "requests"])[] = [
-  ["findings_total", "Spans that were masked, counted or exposed, by how sure the rule is", ["kind", "confidence"], "findings"],
-  ["http_requests_total", "Requests, by class of the answer; none: cut off before it", ["listener", "code"], "requests"],
+const LABELLED: readonly (readonly [
+  name: string,
+  help: string,
+  labels: readonly string[],
+  table: (now: Gauges, sums: Figures) => Iterable<readonly [string, number]>,
+])[] = [
+  ["findings_total", "Spans that were masked, counted or exposed, by how sure the rule is", ["kind", "confidence"], (_, sums) => sums.findings],
+  ["http_requests_total", "Requests, by class of the answer; none: cut off before it", ["listener", "code"], (_, sums) => sums.requests],
+  [
+    "spool_rejected_total",
+    "Requests that were set aside, as the upstream refused them or they were damaged",
+    ["reason"],
+    ({ spool }) =>
+      spool === undefined
+        ? []
+        : [
+            ["refused", spool.refused],
+            ["damaged", spool.damaged],
+          ],
+  ],
 ];
 
 /** Prints the figures in the text format of Prometheus; answers its media type too. */
@@ -110,7 +130,7 @@ async function make(sums: Figures, gauges: () => Gauges) {
         registers,
         collect() {
           this.reset();
-          for (const [key, count] of sums[table]) this.labels(...key.split(" ")).inc(count);
+          for (const [key, count] of table(gauges(), sums)) this.labels(...key.split(" ")).inc(count);
         },
       }),
     );

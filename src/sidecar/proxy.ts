@@ -1,38 +1,66 @@
 /**
- * The reverse proxy: any request goes on to the upstream with its body masked. Nothing is tried again once a byte of a body went out, nothing is followed, nothing that cannot
- * be masked is passed on. Answers pass untouched unless their route says otherwise.
+ * The reverse proxy: any request goes on to the upstream with its body masked. Nothing is tried again once a byte of a body went out, unless the request is in the spool,
+ * nothing is followed, nothing that cannot be masked is passed on. Answers pass untouched unless their route says otherwise.
  */
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { servedTokens } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
-import { hasBody, leave } from "./answers.js";
+import { hasBody, json, leave } from "./answers.js";
+import { withFields } from "./credentials.js";
 import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
-import { isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
+import { type Fields, isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
 import { Refusal } from "./jobs.js";
 import { HeldBytes, type MaskContext, RequestBody } from "./requests.js";
 import { relay } from "./responses.js";
+import { type RetryOptions, sendWithRetries } from "./retry.js";
 import { type BodyRoute, Routes } from "./routes.js";
+import type { RequestHead } from "./spool/record.js";
+import { type SpoolContext, Spooling } from "./spool/spooling.js";
 import { Transport } from "./transport.js";
+
+export interface UpstreamOptions extends TransportOptions {
+  /** How often a request is tried again before a byte of its body was sent; absent: never. */
+  readonly retries?: number;
+  /** Header fields of every request, in the place of the client's of the same names. */
+  readonly headers?: Fields;
+}
+
+/** What forwarding asks of its surroundings. */
+export interface ForwardContext extends MaskContext {
+  /** Absent: a request that the upstream does not take is refused. */
+  readonly spool?: SpoolContext;
+}
+
+/** Longest wait for an answer when all ends, in milliseconds. */
+const LAST_ANSWER_MS = 2000;
 
 export class Upstream {
   private readonly transport: Transport;
   private readonly routes: Routes;
   private readonly held: HeldBytes;
   private readonly base: string;
+  /** Fields of every request. */
+  private readonly given: Fields;
+  private readonly retry: RetryOptions;
+  private readonly spooling: Spooling | undefined;
   /** What `Via` calls this sidecar: no other bears the name. */
   private readonly name = `logveil-${randomBytes(6).toString("hex")}`;
   private readonly codings = servedTokens();
 
   constructor(
-    options: TransportOptions,
+    options: UpstreamOptions,
     routes: readonly BodyRoute[],
-    private readonly context: MaskContext,
+    private readonly context: ForwardContext,
   ) {
+    this.given = options.headers ?? [];
+    this.retry = { retries: options.retries ?? 0, connectTimeoutMs: options.connectTimeoutMs };
     this.transport = new Transport(options);
     this.routes = new Routes(routes);
     this.held = new HeldBytes(context.maxHeldBytes);
     this.base = new URL(options.url).pathname.replace(/\/$/, "");
+    this.spooling = context.spool && new Spooling(context.spool, this.given, (head, body) => this.send(head, body ?? undefined));
   }
 
   /** Passes a request on. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
@@ -46,7 +74,9 @@ export class Upstream {
     try {
       leave(request, response);
       const change = { via: this.name, ...(mask !== undefined && { acceptCodings: this.codings }) };
-      const answer = await this.exchange(request, body, change);
+      const isKept = this.spooling?.isFor(request.method!, body !== undefined) === true;
+      const answer = await (isKept ? this.keep(request, body, job, change) : this.exchange(request, body, change));
+      if (answer === undefined) return json(response, 202, { kept: true, message: "it waits in the spool until the log storage takes it" });
       await relay(request, response, answer, mask);
     } finally {
       body?.dispose();
@@ -61,15 +91,13 @@ export class Upstream {
       const payload = await body?.payload();
       const { trailerNames = [] } = body ?? {};
       const fields = requestFields(request, { ...change, instead: payload?.fields ?? {}, trailers: trailerNames });
-      const outgoing: Outgoing = {
-        method: request.method!,
-        path: `${this.base}${request.url}`,
-        fields,
-        body: payload?.body,
-        ...(body !== undefined && trailerNames.length > 0 && { trailers: () => body.trailers }),
-        over: () => body?.stop(),
-      };
-      const answer = await this.transport.send(outgoing).catch((error: unknown) => {
+      const trailers = body !== undefined && trailerNames.length > 0 ? () => body.trailers : undefined;
+      const head = { method: request.method!, path: request.url!, headers: withFields(fields, this.given) };
+      const whole = payload?.body instanceof Uint8Array ? payload.body : undefined;
+      const pieces = whole === undefined ? (payload?.body as AsyncIterable<Uint8Array> | undefined) : undefined;
+      const answer = await sendWithRetries(this.retry, pieces?.[Symbol.asyncIterator]() as AsyncGenerator<Uint8Array, void, void> | undefined, (sent) =>
+        this.send(head, whole ?? sent ?? undefined, trailers, () => body?.stop()),
+      ).catch((error: unknown) => {
         throw refusalOf(error);
       });
       // A refusal may come at any time; a success counts when the whole body has gone out.
@@ -82,8 +110,32 @@ export class Upstream {
     }
   }
 
-  close(): Promise<void> {
-    return this.transport.close();
+  /** Keeps a request in the spool. Resolves with the answer to it, or to undefined: it waits. */
+  private async keep(request: IncomingMessage, body: RequestBody | undefined, job: string | undefined, change: RequestChange): Promise<Incoming | undefined> {
+    const { trailerNames = [] } = body ?? {};
+    if (trailerNames.length > 0) throw new Refusal(400, `${trailerNames[0]}: trailers are not kept while a request waits: send without`);
+    const head = this.spooling!.keepable({ method: request.method!, path: request.url!, headers: requestFields(request, change) }, job);
+    try {
+      const payload = await body?.payload();
+      const headers = withFields(head.headers, Object.entries(payload?.fields ?? {}).flat());
+      const pieces = payload?.body instanceof Uint8Array ? [payload.body] : payload?.body;
+      return await this.spooling!.take({ ...head, headers }, pieces, () => this.context.settled());
+    } catch (error) {
+      throw body?.fault === undefined ? error : faultOf(request, body.fault);
+    }
+  }
+
+  private send(head: RequestHead, body: Outgoing["body"], trailers?: () => Fields, over: () => void = () => undefined): Promise<Incoming> {
+    const { method, path, headers } = head;
+    return this.transport.send({ method, path: `${this.base}${path}`, fields: headers, body, ...(trailers && { trailers }), over });
+  }
+
+  async close(): Promise<void> {
+    const spooled = this.spooling?.close();
+    // What is cut off while it is sent from the spool would be sent again.
+    if (spooled !== undefined) await Promise.race([spooled, sleep(LAST_ANSWER_MS, undefined, { ref: false })]);
+    await this.transport.close();
+    await spooled;
   }
 }
 

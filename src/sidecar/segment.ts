@@ -1,10 +1,10 @@
 /**
- * One file of masked log on disk, with its commits beside it: `<start>.log` holds bytes, `<start>.commits` records of 32 bytes: an offset in the output, the offset in the
- * input that it became of, a check. A machine that knows nothing of what was before may go on there. What stands behind the last commit was not acknowledged; it is cut off
+ * One file of masked log on disk, with its commits beside it: `<start>.log` holds bytes, `<start>.commits` marks: an offset in the output, the offset in the
+ * input that it became of. A machine that knows nothing of what was before may go on there. What stands behind the last commit was not acknowledged; it is cut off
  * when the stream is opened again.
  */
 import { type FileHandle, open } from "node:fs/promises";
-import { blake3 } from "@noble/hashes/blake3.js";
+import { encodeMark, MARK_BYTES, markAt } from "./marks.js";
 
 /** Offsets in a stream, in bytes: of what came in, and of what is kept. */
 export interface Position {
@@ -12,23 +12,11 @@ export interface Position {
   readonly output: number;
 }
 
-const RECORD_BYTES = 32;
-const CHECKED_BYTES = 16;
-
-function encode({ input, output }: Position): Buffer {
-  const record = Buffer.alloc(RECORD_BYTES);
-  record.writeBigUInt64LE(BigInt(output), 0);
-  record.writeBigUInt64LE(BigInt(input), 8);
-  Buffer.from(blake3(record.subarray(0, CHECKED_BYTES), { dkLen: RECORD_BYTES - CHECKED_BYTES })).copy(record, CHECKED_BYTES);
-  return record;
-}
-
 /** The last whole record of a file of commits, and how many bytes it and those before it have. */
 function lastOf(records: Buffer): { position: Position; bytes: number } | undefined {
-  for (let at = Math.floor(records.length / RECORD_BYTES) * RECORD_BYTES - RECORD_BYTES; at >= 0; at -= RECORD_BYTES) {
-    const record = records.subarray(at, at + RECORD_BYTES);
-    const position = { output: Number(record.readBigUInt64LE(0)), input: Number(record.readBigUInt64LE(8)) };
-    if (encode(position).equals(record)) return { position, bytes: at + RECORD_BYTES };
+  for (let at = Math.floor(records.length / MARK_BYTES) * MARK_BYTES - MARK_BYTES; at >= 0; at -= MARK_BYTES) {
+    const mark = markAt(records, at);
+    if (mark !== undefined) return { position: { output: mark[0], input: mark[1] }, bytes: at + MARK_BYTES };
   }
   return undefined;
 }
@@ -69,7 +57,7 @@ export class Segment {
 
   /** Records that one may go on at `position`, which is on disk. */
   async record(position: Position): Promise<void> {
-    await this.records.appendFile(encode(position));
+    await this.records.appendFile(encodeMark([position.output, position.input]));
     await this.records.datasync();
     this.commit = position;
   }

@@ -6,6 +6,7 @@ import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import type { SecretReport } from "../types.js";
 import { Accounts, type Evidence, type FindingOptions, NO_JOB } from "./accounts.js";
+import type { RedactorStream } from "../live.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
 import { type Access, apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
@@ -16,10 +17,11 @@ import { type JobLimits, Jobs, Refusal } from "./jobs.js";
 import { exposition, type Gauges } from "./metrics.js";
 import { gaugesOf, statusOf } from "./status.js";
 import { type Bound, listenOn, type Where } from "./listen.js";
-import type { TransportOptions } from "./exchange.js";
-import { Upstream } from "./proxy.js";
+import { Upstream, type UpstreamOptions } from "./proxy.js";
 import type { BodyRoute } from "./routes.js";
 import { FairShare } from "./share.js";
+import type { Backoff } from "./spool/delivery.js";
+import { Spool } from "./spool/spool.js";
 import { isName, Store, type StoreOptions } from "./store.js";
 import { type ListedToken, Tokens } from "./tokens.js";
 
@@ -30,6 +32,14 @@ export interface LiveOptions {
   readonly onFinding: FindingOptions;
   /** Age from which on secrets are too old, in milliseconds. */
   readonly secretsTtlMs?: number;
+}
+
+/** See `SpoolOptions` and `SpoolContext`. */
+export interface SpoolSetting {
+  readonly folder: string;
+  readonly maxBytes: number;
+  readonly headers: readonly string[];
+  readonly backoff?: Backoff;
 }
 
 export interface SidecarOptions extends LiveOptions {
@@ -45,11 +55,12 @@ export interface SidecarOptions extends LiveOptions {
   readonly control?: { readonly listen: Where; readonly tls: TlsOptions };
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
-  readonly upstream?: TransportOptions & {
+  readonly upstream?: UpstreamOptions & {
     readonly routes: readonly BodyRoute[];
     readonly decode: Partial<DecodeLimits>;
     /** See {@link MaskContext}. */
     readonly maxHeldBytes: number;
+    readonly spool?: SpoolSetting;
   };
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
@@ -126,6 +137,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     { name: "store", run: () => store.probe().then(() => undefined) },
     { name: "evidence", run: () => evidence.settled().then(() => undefined) },
   ];
+  const spool = options.upstream?.spool && (await Spool.open({ ...options.upstream.spool, log }));
+  if (spool !== undefined) checks.push({ name: "spool", run: () => spool.check() });
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
   const access: Access = {
     check: ({ request, connection }, job) => tokens.check(request, connection, job),
@@ -146,6 +159,15 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
         return { account, open: (kind) => source.stream({ ...kind, name: account.stream, onFinding: (finding) => account.found(finding) }) };
       },
       settled: () => evidence.settled(),
+      ...(spool !== undefined && {
+        spool: {
+          ...options.upstream.spool!,
+          spool,
+          log,
+          isTrusted: () => gate.distrust === undefined,
+          isClean: (text, job) => isClean((job === undefined ? engine : jobs.scope(job)).stream(), text),
+        },
+      }),
     });
   const forward = async (request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void> => {
     // A certificate says it for a client that does not.
@@ -179,7 +201,13 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const gauges = (): Gauges => {
     const audit = options.audit?.();
     const shares = forwarding === undefined ? [opening] : [opening, forwarding];
-    return { version, ready: ready(), ...gaugesOf(engine, jobs, accounts, gate, shares, reloaded()), ...(audit && { audit }) };
+    return {
+      version,
+      ready: ready(),
+      ...gaugesOf(engine, jobs, accounts, gate, shares, reloaded()),
+      ...(audit && { audit }),
+      ...(spool && { spool: spool.status }),
+    };
   };
   const status = (): object => statusOf(gauges(), accounts.figures, engine.policy, reloaded());
   const controls = controlRoutes(jobs, tokens, status, options.reloading);
@@ -259,6 +287,12 @@ const sharesOf = (connections: number): { slots: number; slotsPerJob: number } =
   slots: connections,
   slotsPerJob: Math.max(1, Math.floor(connections * 0.75)),
 });
+
+/** Whether a text goes through a stream as it is. */
+function isClean(stream: RedactorStream, text: string): boolean {
+  const bytes = Buffer.from(text, "latin1");
+  return Buffer.concat([...stream.push(bytes), ...stream.end()]).equals(bytes);
+}
 
 /** Code and name of what failed: never a text that could hold input. */
 function describe(error: unknown): string {

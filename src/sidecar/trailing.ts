@@ -77,7 +77,7 @@ export class TrailingClient {
   }
 }
 
-async function writeAll(client: http.ClientRequest, body: Uint8Array | AsyncIterable<Uint8Array>, trailers: () => Fields): Promise<void> {
+async function writeAll(client: http.ClientRequest, body: NonNullable<Outgoing["body"]>, trailers: () => Fields): Promise<void> {
   for await (const piece of body instanceof Uint8Array ? [body] : body) {
     if (client.destroyed) return;
     if (!client.write(piece)) await drained(client);

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { call, temporary } from "../support/sidecar.js";
-import { logveil, type Process, SECRET, serve } from "./support.js";
+import { logveil, type Process, SECRET, serve } from "../support/process.js";
 
 const LOG = "/v1/jobs/j/streams/s";
 const [FIRST, SECOND] = ["first-secret-0123456789", "second-secret-0123456789"];

@@ -1,16 +1,10 @@
 /** `logveil serve` as a process: useful without configuration, ends in order, loses nothing that it acknowledged, keeps nothing raw. */
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { everyFile, logveil, SECRET, serve } from "../support/process.js";
 import { call, temporary } from "../support/sidecar.js";
-import { logveil, SECRET, serve } from "./support.js";
-
-function everyFile(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile());
-}
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
   const home = temporary();

@@ -24,7 +24,7 @@ const ruleIds = fc.constantFrom("low", "medium", "high", "certain", "jwt", "aws-
 /** What a field may be set to, by its form; fields that depend on others by their path. */
 function valuesOf(field: Field): fc.Arbitrary<unknown> {
   const { path, form, type } = field;
-  if (/^(auth\.tokenFile|tls\.key|control\.tls\.key|onFinding\.webhook\.secretFile)$/.test(path)) return fc.constantFrom(...keys);
+  if (/^(auth\.tokenFile|tls\.key|control\.tls\.key|upstream\.headersFile|onFinding\.webhook\.secretFile)$/.test(path)) return fc.constantFrom(...keys);
   if (path === "secrets.files") return fc.subarray(keys);
   if (path === "onFinding.webhook.url") return fc.constantFrom(...WEBHOOKS);
   if (path === "mask.style") return fc.constantFrom("fixed", "length");
@@ -43,6 +43,7 @@ function valuesOf(field: Field): fc.Arbitrary<unknown> {
     return fc.dictionary(ruleIds, fc.oneof(fc.constantFrom("count", "webhook"), fc.subarray(["warn", "fail-job"], { minLength: 1 })));
   if (path === "secrets.env") return fc.oneof(fc.constantFrom("auto", "off"), fc.subarray(["A", "B_*", "*"], { minLength: 1 }));
   if (path === "rules.disable") return fc.uniqueArray(ruleIds);
+  if (path === "spool.headers") return fc.subarray(["x-tenant", "stream-name", "x-1"]);
   if (form === "list of paths") return fc.subarray(["/a", "/b c", "/c: d #e", "/ä"]);
   if (form === "path") return fc.constantFrom(`/srv/${path}/1`, `/srv/${path}/with space`, `/srv/${path}/it's: "quoted" #5`);
   if (form === "URL") return fc.constantFrom("https://logs.example.com/a", "http://127.0.0.1:8080");

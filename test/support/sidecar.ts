@@ -1,8 +1,11 @@
 /** A sidecar for tests: on free ports, with a store of its own. */
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request as send, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { onTestFinished, vi } from "vitest";
 import type { Evidence, StreamRecord } from "../../src/sidecar/accounts.js";
 import { startSidecar, type Sidecar, type SidecarOptions } from "../../src/sidecar/serve.js";
@@ -62,6 +65,20 @@ export async function start(change: Partial<SidecarOptions> = {}): Promise<{ sid
   });
   onTestFinished(() => sidecar.close(0).then(() => undefined));
   return { sidecar, folder, witness, logs };
+}
+
+/** Listens on a port, and waits for one that is taken: connections going out have it for a while. Resolves to the port. */
+export async function listenOn(server: Server, port = 0): Promise<number> {
+  for (;;) {
+    server.listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+      return (server.address() as AddressInfo).port;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+      await setTimeout(50);
+    }
+  }
 }
 
 export interface Answer {

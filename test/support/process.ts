@@ -1,17 +1,17 @@
-/** The built command as a sidecar in a process of its own. */
+/** `logveil serve` as a process of its own, for tests. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
+import { readdirSync, statSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, vi } from "vitest";
-import { call } from "../support/sidecar.js";
+import { call } from "./sidecar.js";
 
 const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-/** The value of BUILD_TOKEN in its environment. */
 export const SECRET = "env-token-9876543210-abcdef";
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -31,10 +31,19 @@ export interface Process {
   readonly lines: () => string[];
 }
 
-/** A sidecar whose state lies in `home`; resolves when it is ready. */
-export async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = []): Promise<Process> {
+/** Variables for a sidecar whose state lies in `home`. */
+export const environment = (home: string): NodeJS.ProcessEnv => ({
+  PATH: process.env["PATH"],
+  HOME: home,
+  XDG_STATE_HOME: join(home, "state"),
+  XDG_RUNTIME_DIR: join(home, "run"),
+  BUILD_TOKEN: SECRET,
+});
+
+/** A sidecar whose state lies in `home`, with variables of its own; resolves when it is ready. */
+export async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = [], more: NodeJS.ProcessEnv = {}): Promise<Process> {
   const [port, admin] = ports ?? [await freePort(), await freePort()];
-  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET };
+  const env = { ...environment(home), ...more };
   const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
     env,
     stdio: ["ignore", "ignore", "pipe"],
@@ -42,7 +51,7 @@ export async function serve(home: string, ports?: readonly [number, number], arg
   onTestFinished(() => void child.kill("SIGKILL"));
   let told = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
-  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 20_000, interval: 50 });
+  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 60_000, interval: 50 });
   const lines = (): string[] =>
     told
       .split("\n")
@@ -54,3 +63,9 @@ export async function serve(home: string, ports?: readonly [number, number], arg
 
 export const logveil = (env: NodeJS.ProcessEnv, args: readonly string[], input = ""): { status: number | null; stdout: string; stderr: string } =>
   spawnSync(process.execPath, [COMMAND, ...args], { env, input, encoding: "utf8" });
+
+export function everyFile(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((name) => join(folder, name))
+    .filter((path) => statSync(path).isFile());
+}

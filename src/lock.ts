@@ -5,8 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
-import { LogveilError } from "../errors.js";
+import { type ErrorCode, LogveilError } from "./errors.js";
 
 /** A living holder renews its lock so often, in milliseconds. */
 export const LOCK_RENEW_MS = 5_000;
@@ -25,7 +24,7 @@ interface Holder {
 }
 
 export interface Lock {
-  /** Renews the lock. Throws `LV_AUDIT_LOCKED` if it is another's by now. */
+  /** Renews the lock. Throws `held` if it is another's by now. */
   renew(): void;
   release(): void;
 }
@@ -78,16 +77,21 @@ function readHolder(file: string): Holder | undefined {
   }
 }
 
-/** Takes the lock of `folder`, also one left behind. Throws `LV_AUDIT_LOCKED` while its holder lives, `LV_IO`. */
-export function takeLock(folder: string): Lock {
-  const file = join(folder, "audit.lock");
+/** The error for a lock that another holds: its code, and what the other does, as in "process 12 writes the audit of this folder". */
+export interface Held {
+  readonly code: ErrorCode;
+  readonly does: string;
+}
+
+/** Takes the lock that is this file, also one left behind. Throws `held` while its holder lives, `LV_IO`. */
+export function takeLock(file: string, held: Held): Lock {
   const holder: Holder = { pid: process.pid, token: randomBytes(8).toString("hex"), place: place(), started: startOf(process.pid) };
   const own = `${file}.${holder.token}`;
   try {
     // Linked into place, so that nobody reads half a lock.
     writeFileSync(own, JSON.stringify(holder), { mode: 0o600, flag: "wx" });
     try {
-      if (!tryLink(own, file)) takeOver(file, own);
+      if (!tryLink(own, file)) takeOver(file, own, held);
     } finally {
       rmSync(own, { force: true });
     }
@@ -100,7 +104,7 @@ export function takeLock(folder: string): Lock {
   const isOurs = (): boolean => readHolder(file)?.token === holder.token;
   return {
     renew() {
-      if (!isOurs()) throw held(file, readHolder(file));
+      if (!isOurs()) throw heldBy(file, readHolder(file), held);
       const now = Date.now() / 1000;
       utimesSync(file, now, now);
     },
@@ -129,21 +133,21 @@ function tokenOf(file: string): string | undefined {
 }
 
 /**
- * Puts `own` in the place of a lock whose holder is gone. Of many that try at once one gets the claim on that lock (`audit.lock.after-TOKEN`, a link to its own), and only
+ * Puts `own` in the place of a lock whose holder is gone. Of many that try at once one gets the claim on that lock (`FILE.after-TOKEN`, a link to its own), and only
  * it replaces the lock, so that there is no moment without one. A claim whose holder is gone is claimed in turn. A claim that comes too late finds another lock in place.
  */
-function takeOver(file: string, own: string): void {
+function takeOver(file: string, own: string, held: Held): void {
   const passed: { path: string; token: string }[] = [];
   for (let path = file; ;) {
     const token = tokenOf(path);
     const age = ageOf(path);
     const holder = readHolder(path);
-    if (token === undefined || age === undefined || (holder !== undefined && lives(holder, age))) throw held(file, holder);
+    if (token === undefined || age === undefined || (holder !== undefined && lives(holder, age))) throw heldBy(file, holder, held);
     passed.push({ path, token });
     path = `${file}.after-${token}`;
     if (!tryLink(own, path)) continue;
     try {
-      if (passed.some((each) => tokenOf(each.path) !== each.token)) throw held(file, readHolder(file));
+      if (passed.some((each) => tokenOf(each.path) !== each.token)) throw heldBy(file, readHolder(file), held);
       renameSync(own, file);
       for (const claim of passed.slice(1)) rmSync(claim.path, { force: true });
       return;
@@ -159,10 +163,10 @@ function ageOf(file: string): number | undefined {
   return stat === undefined ? undefined : Date.now() - stat.mtimeMs;
 }
 
-function held(file: string, holder: Holder | undefined): LogveilError {
+function heldBy(file: string, holder: Holder | undefined, { code, does }: Held): LogveilError {
   const pid = holder?.pid;
   const who = pid === undefined ? "another process" : `process ${pid}`;
   const elsewhere = holder !== undefined && holder.place !== place();
   const until = elsewhere ? ` from another container or host; if it is gone, try again in ${LOCK_STALE_MS / 1000} s` : "";
-  return new LogveilError("LV_AUDIT_LOCKED", `${file}: ${who} writes the audit of this folder${until}`, { facts: { pid } });
+  return new LogveilError(code, `${file}: ${who} ${does}${until}`, { facts: { pid } });
 }

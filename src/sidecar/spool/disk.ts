@@ -1,0 +1,67 @@
+/** What the spool asks of a file system, in a dozen calls: tests hand in one that fails, or that loses what was not synced. */
+import { constants } from "node:fs";
+import { chmod, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { syncFolder } from "../../audit/folder.js";
+
+/** An open file. Errors are those of the system. */
+export interface DiskFile {
+  /** Writes all of the bytes at an offset. */
+  write(bytes: Uint8Array, at: number): Promise<void>;
+  truncate(bytes: number): Promise<void>;
+  datasync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Disk {
+  /** Makes a folder that its owner alone may enter, or makes it such. */
+  makeFolder(path: string): Promise<void>;
+  /** Makes what was created, renamed and removed in a folder durable. */
+  syncFolder(path: string): Promise<void>;
+  /** The files of a folder, with their sizes in bytes. */
+  list(folder: string): Promise<readonly { readonly name: string; readonly bytes: number }[]>;
+  /** Bytes `[from, to)` of a file, or as many of them as there are. */
+  read(path: string, from: number, to: number): Promise<Buffer>;
+  /** Opens a file for writing; makes it (0600) where there is none. */
+  open(path: string): Promise<DiskFile>;
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file, if it is there. */
+  remove(path: string): Promise<void>;
+}
+
+export const DISK: Disk = {
+  async makeFolder(path) {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    await chmod(path, 0o700);
+  },
+  syncFolder,
+  async list(folder) {
+    const names = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isFile()).map(({ name }) => name);
+    return Promise.all(names.map(async (name) => ({ name, bytes: (await stat(join(folder, name))).size })));
+  },
+  async read(path, from, to) {
+    const handle = await open(path, "r");
+    try {
+      const bytes = Buffer.allocUnsafe(to - from);
+      let filled = 0;
+      for (let got = -1; got !== 0 && filled < bytes.length; filled += got)
+        got = (await handle.read(bytes, filled, bytes.length - filled, from + filled)).bytesRead;
+      return bytes.subarray(0, filled);
+    } finally {
+      await handle.close();
+    }
+  },
+  async open(path) {
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    return {
+      async write(bytes, at) {
+        for (let done = 0; done < bytes.length;) done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+      },
+      truncate: (bytes) => handle.truncate(bytes),
+      datasync: () => handle.datasync(),
+      close: () => handle.close(),
+    };
+  },
+  rename,
+  remove: (path) => rm(path, { force: true }),
+};
