@@ -124,12 +124,24 @@ export class JobStream {
     return this.stored.ended;
   }
 
+  /** See {@link StoredStream.failed}. */
+  get failed(): boolean {
+    return this.stored.failed;
+  }
+
+  /** Throws a 409 with the offset that is expected unless the stream goes on at `offset`, if that is said. */
+  expect(offset: number | undefined): void {
+    if (offset === undefined || offset === this.received) return;
+    throw new Refusal(409, `the stream goes on at offset ${this.received}, not at ${offset}: send what follows, or leave Logveil-Offset out`, {
+      "logveil-offset": String(this.received),
+    });
+  }
+
   /** Claims the stream for a request that goes on at `offset`, if it says so. Throws a 409 with the offset that is expected. */
   claim(offset: number | undefined): symbol {
     const expected = { "logveil-offset": String(this.received) };
     if (this.ended) throw new Refusal(409, "the stream has ended", expected);
-    if (offset !== undefined && offset !== this.received)
-      throw new Refusal(409, `the stream goes on at offset ${this.received}, not at ${offset}: send what follows, or leave Logveil-Offset out`, expected);
+    this.expect(offset);
     if (this.writer !== undefined && offset === undefined)
       throw new Refusal(409, "another request is writing to this stream: wait for its answer, or say by Logveil-Offset where you go on", expected);
     // Who knows the offset goes on for a request whose connection is gone.
@@ -209,6 +221,9 @@ class Job {
   exposed: Finding[] = [];
   generation = 0;
   forgetting: NodeJS.Timeout | undefined;
+  /** Names of secrets that were handed over to this process or one before, and of those that this one was not given. */
+  keeping: Promise<void> = Promise.resolve();
+  names: Promise<{ readonly all: Set<string>; readonly lost: Set<string> }> | undefined;
 
   constructor(
     readonly name: string,
@@ -237,18 +252,44 @@ export class Jobs {
     return this.jobs.has(job);
   }
 
-  /** The stream to write to; opened if it is not. */
+  /** The stream to write to; opened if it is not. Throws what {@link Jobs.check} throws. */
   async stream(jobName: string, name: string): Promise<JobStream> {
+    await this.check(jobName);
+    return this.opened(jobName, name);
+  }
+
+  /** Throws a 503 while secrets of a job are missing that a process before this one had been given: its logs could hold them. */
+  async check(name: string): Promise<void> {
+    const { lost } = await this.names(this.job(name));
+    if (lost.size > 0)
+      throw new Refusal(503, `${lost.size} secrets of this job were lost when the sidecar was started anew: hand all of them over again`, {
+        "retry-after": "1",
+      });
+  }
+
+  private names(job: Job): NonNullable<Job["names"]> {
+    job.names ??= this.store.secretsOf(job.name).then((names) => ({ all: new Set(names), lost: new Set(names) }));
+    job.names.catch(() => (job.names = undefined));
+    return job.names;
+  }
+
+  /** The stream, to see how far it is or to end it. One that could not be written goes on where the disk has it. */
+  async opened(jobName: string, name: string): Promise<JobStream> {
     const job = this.job(jobName);
-    let stream = job.streams.get(name);
-    if (stream === undefined) {
-      if (job.streams.size >= this.limits.maxStreams)
-        throw new Refusal(503, `job has ${job.streams.size} streams, the most there may be`, { "retry-after": "10" });
-      stream = this.open(job, name);
-      job.streams.set(name, stream);
-      stream.catch(() => job.streams.delete(name));
-    }
-    return stream;
+    const open = job.streams.get(name);
+    const stream = await open;
+    if (stream?.failed === false) return stream;
+    // Another request may have opened it meanwhile.
+    if (job.streams.get(name) !== open) return this.opened(jobName, name);
+    if (open === undefined && job.streams.size >= this.limits.maxStreams)
+      throw new Refusal(503, `job has ${job.streams.size} streams, the most there may be`, { "retry-after": "10" });
+    const opening = (async () => {
+      await stream?.close();
+      return this.open(job, name);
+    })();
+    job.streams.set(name, opening);
+    opening.catch(() => job.streams.delete(name));
+    return opening;
   }
 
   /** The stream if it is open. */
@@ -305,6 +346,13 @@ export class Jobs {
     const reports = await job.scope.addSecrets(secrets);
     const { exposed } = job;
     job.exposed = [];
+    const { all, lost } = await this.names(job);
+    for (const secret of secrets) {
+      all.add(secret.name);
+      lost.delete(secret.name);
+    }
+    // On disk before the answer: the next process knows what it lacks.
+    await (job.keeping = job.keeping.catch(() => undefined).then(() => this.store.keepSecrets(name, [...all])));
     return { generation: ++job.generation, reports, exposed };
   }
 
@@ -314,6 +362,7 @@ export class Jobs {
     if (job === undefined) throw new Refusal(404, "no such job is open");
     for (const stream of await Promise.all(job.streams.values())) await stream.end();
     await this.store.end(name);
+    await (job.keeping = job.keeping.catch(() => undefined).then(() => this.store.keepSecrets(name, [])));
     this.evidence.event("end", name);
     clearTimeout(job.forgetting);
     job.forgetting = setTimeout(() => void this.forget(job), this.limits.graceMs).unref();

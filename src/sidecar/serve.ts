@@ -96,6 +96,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
     if (typeof job === "string" || options.tokensRequired) tokens.check(request, typeof job === "string" ? job : NO_JOB);
     if (!isTrusted()) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
+    if (typeof job === "string") await jobs.check(job);
     await upstream!.forward(request, response);
   };
   const data =
