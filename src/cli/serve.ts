@@ -17,11 +17,13 @@ const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "AP
 );
 
 export async function serve(version: string, options: Readonly<Record<string, unknown>>): Promise<number> {
-  hardenProcess();
+  const hardened = hardenProcess();
   const { config: file, ...flags } = options;
   const { config, warnings } = loadConfig({ flags: fieldsFromOptions(flags), ...(typeof file === "string" ? { file } : {}) });
   const log = logger(config.log.level);
   for (const warning of warnings) log("warn", warning);
+  if (!hardened)
+    log("warn", "this process could not be kept out of core dumps and debuggers: keep others off this machine, or run it on Linux with the native engine");
   refuseUnserved(config);
   const secrets = secretsOf(config);
   const audit = await openAudit({
