@@ -1,7 +1,10 @@
-/** What is shipped to run the sidecar with: units, image, pod and examples are linted by what is installed, and the examples are run against a real sidecar. */
+/**
+ * What is shipped to run the sidecar with: units, image, pod and examples are linted by what is installed, and the examples are run against a real sidecar. And that the
+ * pages about it speak of files and tests that there are.
+ */
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { parse } from "yaml";
@@ -131,4 +134,15 @@ test.runIf(hasCurl)("the hooks for Buildkite do what they say", { timeout: 60_00
   expect(run(join(AGENTS, "buildkite-hooks/command"), env)).toMatchObject({ status: 5, stdout: MASKED + MASKED });
   expect(run(join(AGENTS, "buildkite-hooks/pre-exit"), env).status).toBe(0);
   expect(JSON.parse((await call(serving, "GET", "/v1/jobs/0190-ab")).body)).toMatchObject({ ended: expect.any(Number) });
+});
+
+test.each(["../../../docs/threat-model.md", "README.md"])("what %s points to is there, tests by their names", (page) => {
+  const path = join(DEPLOY, page);
+  const links = [...readFileSync(path, "utf8").matchAll(/\]\(([^)#]+)\)(?: "([^"]+)")?/g)];
+  expect(links.length).toBeGreaterThan(5);
+  for (const [, target, title] of links) {
+    const file = join(dirname(path), target!);
+    expect(existsSync(file), file).toBe(true);
+    if (title !== undefined) expect(readFileSync(file, "utf8"), target).toContain(title);
+  }
 });
