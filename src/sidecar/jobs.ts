@@ -221,8 +221,9 @@ class Job {
   exposed: Finding[] = [];
   generation = 0;
   forgetting: NodeJS.Timeout | undefined;
-  /** Names of secrets that were handed over to this process or one before, and of those that this one was not given. */
+  /** The last write of those names. */
   keeping: Promise<void> = Promise.resolve();
+  /** Names of secrets that were handed over to this process or one before, and of those that this one was not given. */
   names: Promise<{ readonly all: Set<string>; readonly lost: Set<string> }> | undefined;
 
   constructor(
@@ -363,6 +364,7 @@ export class Jobs {
     for (const stream of await Promise.all(job.streams.values())) await stream.end();
     await this.store.end(name);
     await (job.keeping = job.keeping.catch(() => undefined).then(() => this.store.keepSecrets(name, [])));
+    job.names = undefined;
     this.evidence.event("end", name);
     clearTimeout(job.forgetting);
     job.forgetting = setTimeout(() => void this.forget(job), this.limits.graceMs).unref();

@@ -15,7 +15,7 @@ import type { Random } from "./random.js";
 /** Size of a disk that can be full. */
 const DISK_BYTES = 8 << 20;
 /** Longest time that anything may take before a run has failed. */
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 300_000;
 
 export class World {
   /** How often each fault was done. */

@@ -10,7 +10,7 @@ import { runStored } from "../chaos/stored.js";
 const RUNS = Number(process.env["LOGVEIL_CHAOS_RUNS"] ?? 10);
 const SEED = Number(process.env["LOGVEIL_CHAOS_SEED"] ?? 1);
 
-test("disturbed at random", { timeout: RUNS * 60_000 }, async () => {
+test("disturbed at random", { timeout: RUNS * 300_000 }, async () => {
   const faults: Record<string, number> = {};
   for (let seed = SEED; seed < SEED + RUNS; seed++) {
     try {

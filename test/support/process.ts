@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { call } from "./sidecar.js";
 
 export const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
-const READY_MS = 30_000;
+const READY_MS = 60_000;
 
 export interface Serving {
   readonly child: ChildProcess;
