@@ -15,7 +15,7 @@ import type { Random } from "./random.js";
 /** Size of a disk that can be full. */
 const DISK_BYTES = 8 << 20;
 /** Longest time that anything may take before a run has failed. */
-export const PATIENCE_MS = 300_000;
+const PATIENCE_MS = 300_000;
 
 export class World {
   /** How often each fault was done. */
@@ -131,7 +131,7 @@ export class World {
     if (status === 503) await this.restart();
   }
 
-  /** Nothing raw in any file, nor in what it has said. */
+  /** Nothing raw in any file. */
   checkFiles(): void {
     for (const file of filesIn(join(this.home, "state"))) this.check(readFileSync(file), file);
   }
