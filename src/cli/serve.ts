@@ -27,7 +27,7 @@ const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "AP
 );
 
 export async function serve(version: string, options: Readonly<Record<string, unknown>>): Promise<number> {
-  hardenProcess();
+  const hardened = hardenProcess();
   const started = startSmall();
   const { config: file, ...flags } = options;
   const load = (): Loaded => loadAll({ flags: fieldsFromOptions(flags), ...(typeof file === "string" ? { file } : {}) });
@@ -65,6 +65,11 @@ export async function serve(version: string, options: Readonly<Record<string, un
   started();
   failed = (message) => sidecar.log("error", `${message}; nothing is acknowledged any more`);
   for (const message of early) failed(message);
+  if (!hardened)
+    sidecar.log(
+      "warn",
+      "this process could not be kept out of core dumps and debuggers: keep others off this machine, or run it on Linux with the native engine",
+    );
   for (const warning of loaded.warnings) sidecar.log("warn", warning);
   reloader.attach(sidecar);
   const scheme = config.tls.cert === undefined ? "http" : "https";

@@ -48,6 +48,11 @@ interface Run {
   readonly set: ByteSet;
 }
 
+/** Rules that are as sure as this teach what they find, unless they say otherwise, and mask what silence cuts off. */
+const SURE_RANK = rank("high");
+/** Fewest bytes behind an anchor that are masked where silence cuts a token off, as of a known secret. */
+const FRAGMENT_BYTES = 4;
+
 export class Detector {
   readonly text: StreamText;
   private pending: Candidate[] = [];
@@ -103,11 +108,14 @@ export class Detector {
     this.text.keep(from);
   }
 
-  /** Silence: what is undecided is judged as if the stream had ended, and may leave; it is judged again when more comes. */
+  /**
+   * Silence: what is undecided is judged as if the stream had ended, and may leave; it is judged again when more comes. What has come of a token whose beginning is telling
+   * leaves masked, though it is too short for one.
+   */
   idle(): void {
     const { pending, blocks } = this;
     this.text.ended = true;
-    for (const candidate of pending) this.judge(candidate);
+    for (const candidate of pending) if (!this.judge(candidate)) this.maskFragment(candidate);
     this.decoding?.idle();
     this.text.ended = false;
     this.pending = pending;
@@ -126,12 +134,22 @@ export class Detector {
     this.hold = this.text.total;
   }
 
-  private judge(candidate: Candidate): void {
+  private maskFragment({ rule: index, at, length }: Candidate): void {
+    const { kind, confidence } = this.pack.rules[index]!;
+    const end = this.text.total;
+    if (kind !== "run" || rank(confidence) < SURE_RANK || end - at - length < FRAGMENT_BYTES) return;
+    const match: RuleMatch = { rule: index, start: at, end, confidence, variant: "plain" };
+    this.host.found(match, "");
+    this.host.mask(at, end, match);
+  }
+
+  /** Whether there is a match; undecided candidates wait. */
+  private judge(candidate: Candidate): boolean {
     const { text } = this;
     const rule = this.pack.rules[candidate.rule]!;
     if (rule.kind === "block" || rule.kind === "mapping") {
       this.begin(candidate, rule);
-      return;
+      return false;
     }
     const match = evaluate(
       rule,
@@ -140,8 +158,13 @@ export class Detector {
       candidate.length,
       this.host.missed && ((reason) => this.host.missed?.(candidate.rule, candidate.at, reason)),
     );
-    if (match === "more") this.pending.push(candidate);
-    else if (match !== undefined) this.accept(candidate.rule, match);
+    if (match === undefined) return false;
+    if (match === "more") {
+      this.pending.push(candidate);
+      return false;
+    }
+    this.accept(candidate.rule, match);
+    return true;
   }
 
   private accept(index: number, { start, end, confidence, alphabet }: Match): void {
@@ -257,12 +280,9 @@ export class Detector {
   }
 }
 
-/** Rules that are as sure as this teach what they find, unless they say otherwise. */
-const LEARN_RANK = rank("high");
-
 /** Whether what a rule found is looked for from then on. Words such as `pass` of a URL stand elsewhere too; what someone declared a secret is one. */
 function teaches({ source, confidence }: Rule, value: string): boolean {
-  return value !== "" && (source.learn ?? rank(confidence) >= LEARN_RANK) && (confidence === "certain" || !isOrdinary(value));
+  return value !== "" && (source.learn ?? rank(confidence) >= SURE_RANK) && (confidence === "certain" || !isOrdinary(value));
 }
 
 /** What a rule found, for the registry: from `end` on it is a known secret. */

@@ -39,9 +39,11 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
       method: "POST",
       path: `${path}/end`,
       async handle(call) {
-        const stream = await open(jobs, named(call));
+        const { job, stream: name } = named(call);
+        const stream = await jobs.opened(job, name);
         leave(call.request, call.response);
         call.request.resume();
+        stream.expect(offsetOf(call.request.headers[OFFSET]));
         await stream.end();
         answerOffset(call, stream);
       },
@@ -53,7 +55,7 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
       async handle(call) {
         const { job, stream } = named(call);
         if (jobs.live(job, stream) === undefined && (await jobs.store.read(job, stream, 0)) === undefined) throw new Refusal(404, "there is no such stream");
-        const { received } = await open(jobs, { job, stream });
+        const { received } = await jobs.opened(job, stream);
         call.response.writeHead(200, { [OFFSET]: String(received) }).end();
       },
     },
@@ -80,15 +82,13 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
   ];
 }
 
-const open = (jobs: Jobs, { job, stream }: Names): Promise<JobStream> => jobs.stream(job, stream);
-
 /** Takes a body as it comes; answers when what was let go of it is durable. */
-async function receive(call: Call, jobs: Jobs, names: Names): Promise<void> {
+async function receive(call: Call, jobs: Jobs, { job, stream: name }: Names): Promise<void> {
   const { request, response } = call;
   const coding = request.headers["content-encoding"];
   if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here");
   const offset = offsetOf(request.headers[OFFSET]);
-  const stream = await open(jobs, names);
+  const stream = await jobs.stream(job, name);
   const writer = stream.claim(offset);
   try {
     leave(request, response);

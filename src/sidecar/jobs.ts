@@ -6,6 +6,7 @@ import type { Engine, Scope } from "../engine.js";
 import type { RedactorStream } from "../live.js";
 import type { Finding, SecretInput, SecretReport } from "../types.js";
 import type { Account, Accounts } from "./accounts.js";
+import { HandedSecrets } from "./handed.js";
 import { LF, LineStarts } from "./lines.js";
 import type { FairShare } from "./share.js";
 import type { Position } from "./segment.js";
@@ -75,12 +76,24 @@ export class JobStream {
     return this.stored.ended;
   }
 
+  /** See {@link StoredStream.failed}. */
+  get failed(): boolean {
+    return this.stored.failed;
+  }
+
+  /** Throws a 409 with the offset that is expected unless the stream goes on at `offset`, if that is said. */
+  expect(offset: number | undefined): void {
+    if (offset === undefined || offset === this.received) return;
+    throw new Refusal(409, `the stream goes on at offset ${this.received}, not at ${offset}: send what follows, or leave Logveil-Offset out`, {
+      "logveil-offset": String(this.received),
+    });
+  }
+
   /** Claims the stream for a request that goes on at `offset`, if it says so. Throws a 409 with the offset that is expected. */
   claim(offset: number | undefined): symbol {
     const expected = { "logveil-offset": String(this.received) };
     if (this.ended) throw new Refusal(409, "the stream has ended", expected);
-    if (offset !== undefined && offset !== this.received)
-      throw new Refusal(409, `the stream goes on at offset ${this.received}, not at ${offset}: send what follows, or leave Logveil-Offset out`, expected);
+    this.expect(offset);
     if (this.writer !== undefined && offset === undefined)
       throw new Refusal(409, "another request is writing to this stream: wait for its answer, or say by Logveil-Offset where you go on", expected);
     // Who knows the offset goes on for a request whose connection is gone.
@@ -181,12 +194,13 @@ class Job {
   constructor(
     readonly name: string,
     readonly scope: Scope,
+    readonly handed: HandedSecrets,
   ) {}
 }
 
 export class Jobs {
   private readonly jobs = new Map<string, Job>();
-  private readonly open = new Set<JobStream>();
+  private readonly openStreams = new Set<JobStream>();
   /** Streams that are open, or being opened. */
   private taken = 0;
 
@@ -202,26 +216,37 @@ export class Jobs {
   /** Jobs and streams that are open, and bytes that the streams hold back. */
   get counts(): { readonly jobs: number; readonly streams: number; readonly heldBytes: number } {
     let heldBytes = 0;
-    for (const stream of this.open) heldBytes += stream.heldBytes;
-    return { jobs: this.jobs.size, streams: this.open.size, heldBytes };
+    for (const stream of this.openStreams) heldBytes += stream.heldBytes;
+    return { jobs: this.jobs.size, streams: this.openStreams.size, heldBytes };
   }
 
   isLive(job: string): boolean {
     return this.jobs.has(job);
   }
 
-  /** The stream to write to; opened if it is not. */
+  /** The stream to write to; opened if it is not. Throws what {@link Jobs.check} throws. */
   async stream(jobName: string, name: string): Promise<JobStream> {
+    await this.check(jobName);
+    return this.opened(jobName, name);
+  }
+
+  /** Throws what {@link HandedSecrets.check} throws. */
+  check(name: string): Promise<void> {
+    return this.job(name).handed.check();
+  }
+
+  /** The stream, to see how far it is or to end it. One that could not be written goes on where the disk has it. */
+  async opened(jobName: string, name: string): Promise<JobStream> {
     const job = this.job(jobName);
-    let stream = job.streams.get(name);
-    if (stream === undefined) {
-      const full = job.open >= this.limits.maxStreams ? `job has ${job.open}` : this.taken >= this.limits.maxOpen ? `there are ${this.taken}` : undefined;
-      if (full !== undefined) throw new Refusal(503, `${full} open streams, the most there may be`, { "retry-after": "10" });
-      stream = this.opened(job, name);
-      job.streams.set(name, stream);
-      stream.catch(() => job.streams.delete(name));
-    }
-    return stream;
+    const open = job.streams.get(name);
+    const stream = await open;
+    if (stream?.failed === false) return stream;
+    // Another request may have opened it meanwhile.
+    if (job.streams.get(name) !== open) return this.opened(jobName, name);
+    const opening = this.open(job, name, stream);
+    job.streams.set(name, opening);
+    opening.catch(() => job.streams.delete(name));
+    return opening;
   }
 
   /** The stream if it is open. */
@@ -229,14 +254,18 @@ export class Jobs {
     return this.jobs.get(job)?.streams.get(name);
   }
 
-  private async opened(job: Job, name: string): Promise<JobStream> {
+  /** Opens a stream when it is its job's turn, in the place of one that failed. */
+  private async open(job: Job, name: string, failed: JobStream | undefined): Promise<JobStream> {
+    await failed?.close();
+    const full = job.open >= this.limits.maxStreams ? `job has ${job.open}` : this.taken >= this.limits.maxOpen ? `there are ${this.taken}` : undefined;
+    if (full !== undefined) throw new Refusal(503, `${full} open streams, the most there may be`, { "retry-after": "10" });
     job.open++;
     this.taken++;
     let leave: (() => void) | undefined;
     try {
       leave = await this.turns.enter(job.name);
       const stream = await this.openStream(job, name);
-      this.open.add(stream);
+      this.openStreams.add(stream);
       return stream;
     } catch (error) {
       job.open--;
@@ -248,7 +277,7 @@ export class Jobs {
   }
 
   private gone(job: Job, stream: JobStream): void {
-    if (!this.open.delete(stream)) return;
+    if (!this.openStreams.delete(stream)) return;
     job.open--;
     this.taken--;
   }
@@ -286,7 +315,7 @@ export class Jobs {
     let job = this.jobs.get(name);
     if (job === undefined) {
       if (this.jobs.size >= this.limits.maxJobs) throw new Refusal(503, `${this.jobs.size} jobs are open, the most there may be`, { "retry-after": "10" });
-      job = new Job(name, this.engine.scope(name));
+      job = new Job(name, this.engine.scope(name), new HandedSecrets(this.store, name));
       this.jobs.set(name, job);
     }
     clearTimeout(job.forgetting);
@@ -312,6 +341,8 @@ export class Jobs {
     const reports = await job.scope.addSecrets(secrets);
     const { exposed } = job;
     job.exposed = [];
+    // On disk before the answer: the next process knows what it lacks.
+    await job.handed.add(secrets.map((secret) => secret.name));
     return { generation: ++job.generation, reports, exposed };
   }
 
@@ -321,12 +352,12 @@ export class Jobs {
    */
   async end(name: string): Promise<void> {
     const info = this.jobs.has(name) ? undefined : await this.store.info(name);
-    if (info !== undefined && info.ended === undefined) await Promise.all(info.streams.map((stream) => this.stream(name, stream)));
-    const job = this.jobs.get(name);
-    if (job === undefined) throw new Refusal(404, "no such job is open");
-    for (const stream of await Promise.all(job.streams.values())) await stream.end();
+    if (!this.jobs.has(name) && (info === undefined || info.ended !== undefined)) throw new Refusal(404, "no such job is open");
+    const job = this.job(name);
+    for (const stream of info?.streams ?? job.streams.keys()) await (await this.opened(name, stream)).end();
     await this.store.end(name);
     this.accounts.forgive(name);
+    await job.handed.forget();
     this.accounts.evidence.event("end", name);
     await this.accounts.evidence.settled();
     clearTimeout(job.forgetting);

@@ -177,6 +177,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     if (typeof job === "string" && !isName(job)) throw new Refusal(400, "Logveil-Job: names of jobs have 1 to 100 bytes of UTF-8 without control characters");
     tokens.check(request, connection, typeof job === "string" ? job : NO_JOB);
     accounts.check(typeof job === "string" ? job : undefined);
+    if (typeof job === "string") await jobs.check(job);
     const gone = new AbortController();
     response.once("close", () => gone.abort(new Refusal(503, "the client is gone")));
     const leave = await forwarding!.enter(typeof job === "string" ? job : NO_JOB, gone.signal);

@@ -27,6 +27,8 @@ export interface StoreOptions extends StreamLimits {
 }
 
 const JOB_FILE = "job.json";
+/** Names of the secrets that were handed over for a job; never their values. */
+const SECRETS_FILE = "secrets.json";
 
 export class Store {
   private constructor(private readonly options: StoreOptions) {}
@@ -49,10 +51,32 @@ export class Store {
 
   /** Opens a stream for writing: only one at a time may do so. */
   async stream(job: string, stream: string): Promise<StoredStream> {
+    return StoredStream.open(join(await this.begin(job), encodeName(stream)), this.options);
+  }
+
+  /** The folder of a job; made if there is none. */
+  private async begin(job: string): Promise<string> {
     const folder = this.folderOf(job);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    if (!existsSync(join(folder, JOB_FILE))) await this.writeInfo(job, { started: Date.now() });
-    return StoredStream.open(join(folder, encodeName(stream)), this.options);
+    if (!existsSync(join(folder, JOB_FILE))) await this.write(job, JOB_FILE, { started: Date.now() });
+    return folder;
+  }
+
+  /** Names of secrets that were handed over for a job: another process may have died with them. */
+  async secretsOf(job: string): Promise<string[]> {
+    try {
+      return (JSON.parse(await readFile(join(this.folderOf(job), SECRETS_FILE), "utf8")) as { names: string[] }).names;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      throw error;
+    }
+  }
+
+  /** Keeps the names of secrets of a job; none: it needs none any more. One call at a time for a job. */
+  async keepSecrets(job: string, names: readonly string[]): Promise<void> {
+    if (names.length === 0) return rm(join(this.folderOf(job), SECRETS_FILE), { force: true });
+    await this.begin(job);
+    await this.write(job, SECRETS_FILE, { names });
   }
 
   /** Bytes of a stream that is not open. Undefined if there is none. */
@@ -83,7 +107,7 @@ export class Store {
 
   async end(job: string): Promise<void> {
     const info = await this.info(job);
-    if (info !== undefined && info.ended === undefined) await this.writeInfo(job, { started: info.started, ended: Date.now() });
+    if (info !== undefined && info.ended === undefined) await this.write(job, JOB_FILE, { started: info.started, ended: Date.now() });
   }
 
   /** Removes jobs that are too old and for which `isLive` says no. Answers their names. */
@@ -111,11 +135,11 @@ export class Store {
     return join(this.options.folder, encodeName(job));
   }
 
-  private async writeInfo(job: string, info: object): Promise<void> {
-    const file = join(this.folderOf(job), JOB_FILE);
-    // Streams of a new job may be opened at the same time.
+  private async write(job: string, name: string, content: object): Promise<void> {
+    const file = join(this.folderOf(job), name);
+    // Several may do so at a time.
     const part = `${file}.${randomUUID()}.part`;
-    await writeFile(part, `${JSON.stringify(info)}\n`, { mode: 0o600, flush: true });
+    await writeFile(part, `${JSON.stringify(content)}\n`, { mode: 0o600, flush: true });
     await rename(part, file);
   }
 }

@@ -79,6 +79,11 @@ export class StoredStream {
     return this.isEnded;
   }
 
+  /** Whether a commit failed: it keeps nothing any more, and has to be opened again. */
+  get failed(): boolean {
+    return this.failure !== undefined;
+  }
+
   /**
    * Takes masked bytes; resolves when more may come. With them one may go on at `position`, which may lie before their end. The pieces must stay as they are until they are
    * on disk. Throws what a commit failed with: nothing is kept from then on.

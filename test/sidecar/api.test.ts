@@ -1,5 +1,5 @@
 /** The sidecar's own API with real connections: what comes in is masked and kept, offsets are exact, jobs are apart. */
-import { cpSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { request as send } from "node:http";
 import { join } from "node:path";
@@ -161,6 +161,62 @@ test("secrets of a job mask its own streams only, until they are forgotten", asy
   expect(JSON.parse((await call(socket, "GET", "/v1/status")).body)).toMatchObject({ ready: true, jobs: 1, secrets: 1 });
   expect((await call(sidecar, "GET", LOG)).body).toContain("[REDACTED:TOKEN]");
   expect(JSON.parse((await call(sidecar, "GET", "/v1/jobs/build-1")).body)).toMatchObject({ job: "build-1", streams: ["stdout"], ended: expect.any(Number) });
+});
+
+test("a sidecar that was started anew takes nothing of a job until it has all of the job's secrets again", async () => {
+  const { sidecar, folder } = await start();
+  const secrets = (names: readonly string[]): string => names.map((name) => JSON.stringify({ name, value: `value-of-${name}-0123` })).join("\n");
+  await call({ socket: sidecar.socket! }, "POST", "/v1/jobs/build-1/secrets", secrets(["A", "B"]));
+  await call(sidecar, "POST", LOG, "one\n");
+  const names = readFileSync(join(folder, "logs", "build-1", "secrets.json"), "utf8");
+  expect(JSON.parse(names)).toEqual({ names: ["A", "B"] });
+  const copy = copyOf(join(folder, "logs"));
+  const { sidecar: again } = await start({ store: { folder: copy, maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
+  const told = /^2 secrets of this job were lost/;
+  const refused = await call(again, "POST", LOG, "value-of-A-0123\n");
+  expect([refused.status, refused.headers["retry-after"], (JSON.parse(refused.body) as { message: string }).message]).toEqual([
+    503,
+    "1",
+    expect.stringMatching(told),
+  ]);
+  // Where it goes on is told all the same, and other jobs are not concerned.
+  expect((await call(again, "HEAD", LOG)).headers["logveil-offset"]).toBe("4");
+  expect((await call(again, "POST", LOG.replace("build-1", "build-2"), "x\n")).status).toBe(200);
+  const socket = { socket: again.socket! };
+  await call(socket, "POST", "/v1/jobs/build-1/secrets", secrets(["A", "C"]));
+  expect((await call(again, "POST", LOG, "x")).status).toBe(503);
+  await call(socket, "POST", "/v1/jobs/build-1/secrets", secrets(["B"]));
+  await call(again, "POST", LOG, "value-of-B-0123\n", { "logveil-offset": "4" });
+  await read(again, "one\n[REDACTED:B]\n");
+  await call(socket, "DELETE", "/v1/jobs/build-1");
+  expect(readdirSync(join(copy, "build-1")).toSorted()).toEqual(["job.json", "stdout"]);
+});
+
+test("an end says where it believes the stream to be", async () => {
+  const { sidecar } = await start();
+  await call(sidecar, "POST", LOG, "12345\n");
+  expect(await call(sidecar, "POST", `${LOG}/end`, "", { "logveil-offset": "9" })).toMatchObject({ status: 409, headers: { "logveil-offset": "6" } });
+  // Twice, since an answer may be lost.
+  for (let time = 0; time < 2; time++) expect((await call(sidecar, "POST", `${LOG}/end`, "", { "logveil-offset": "6" })).status).toBe(200);
+});
+
+test("after the store could not be written a stream goes on where the disk has it", async () => {
+  const folder = temporary();
+  const { sidecar } = await start({ store: { folder, maxFileBytes: 20, maxAgeMs: 1e9, compress: "none" } });
+  const first = "a line that fills a file\n";
+  const second = "another with global-secret-0123456789\n";
+  await call(sidecar, "POST", LOG, first);
+  const stream = join(folder, "build-1", "stdout");
+  // No file can be begun any more.
+  renameSync(stream, `${stream}-away`);
+  writeFileSync(stream, "");
+  expect(await call(sidecar, "POST", LOG, second)).toMatchObject({ status: 503, headers: { "retry-after": "10" } });
+  rmSync(stream);
+  renameSync(`${stream}-away`, stream);
+  expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe(String(first.length));
+  const again = await call(sidecar, "POST", LOG, second, { "logveil-offset": String(first.length) });
+  expect(JSON.parse(again.body)).toEqual({ offset: first.length + second.length, received: first.length + second.length });
+  expect((await call(sidecar, "GET", LOG)).body).toBe(`${first}another with [REDACTED:GLOBAL]\n`);
 });
 
 test("a batch of secrets that is none is refused, by its line", async () => {
