@@ -1,7 +1,7 @@
 /** `logveil serve`: the sidecar as a process: configuration, signals, its own log. */
 import { fromEnvironment, fromLists } from "../providers/sources.js";
 import { openAudit } from "../audit/audit.js";
-import { type Config, fieldsFromOptions, loadConfig, printAddress } from "../config/index.js";
+import { type Config, fieldsFromOptions, loadConfig, printAddress, printServer } from "../config/index.js";
 import { LogveilError } from "../errors.js";
 import { hardenProcess } from "../native/loader.js";
 import type { RuleSource } from "../rules/schema.js";
@@ -34,6 +34,12 @@ export async function serve(version: string, options: Readonly<Record<string, un
   const extra = config.rules.files.length === 0 ? [] : (await import("../rules/load.js")).loadRules(config.rules.files);
   const sidecar = await startSidecar({ ...optionsOf(config, version, secrets, extra), evidence: auditEvidence(audit), log });
   log("info", `listening on http://${sidecar.listen.host}:${sidecar.listen.port}`);
+  const { syslog } = config;
+  const lines = (["tcp", "tls", "udp", "unix"] as const).flatMap((name) => (syslog[name] === "off" ? [] : [`${name} ${printAddress(syslog[name])}`]));
+  if (lines.length > 0) {
+    const kept = syslog.forward === "off" ? `kept as job ${syslog.job}` : `passed on to ${printServer(syslog.forward)}`;
+    log("info", `syslog over ${lines.join(", ")}; messages are ${kept}`);
+  }
   const where = config.upstream.url === undefined ? `logs are kept in ${config.store.dir}` : `requests are forwarded to ${config.upstream.url}`;
   log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${secrets.length}`);
   const signal = await new Promise<string>((resolve) => {
@@ -67,7 +73,6 @@ function refuseUnserved(config: Config): void {
     ["tls", config.tls.cert !== undefined],
     ["auth.tokenFile", config.auth.tokenFile !== undefined],
     ["spool.enabled", config.spool.enabled],
-    ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
     ["secrets.ttl", config.secrets.ttl !== "off"],
     ["onFinding.actions", Object.keys(config.onFinding.actions).length > 0],
     ["limits.requestTimeout", config.limits.requestTimeout !== "off"],
@@ -118,7 +123,26 @@ function optionsOf(config: Config, version: string, secrets: readonly SecretInpu
         policy: rules.policy,
       },
     },
+    ...syslogOf(config),
     server: { headersTimeoutMs: limits.headerTimeout, idleTimeoutMs: limits.idleTimeout, maxConnections: limits.maxConnections },
     jobs: { maxJobs: config.jobs.maxJobs, maxStreams: limits.maxStreamsPerJob, graceMs: config.jobs.grace },
+  };
+}
+
+/** Nothing if no listener is on. */
+function syslogOf({ syslog, tls: { cert, key, clientCa }, upstream }: Config): Pick<SidecarOptions, "syslog"> {
+  const { tcp, udp, tls, unix, forward, forwardCa } = syslog;
+  if ([tcp, udp, tls, unix].every((address) => address === "off")) return {};
+  return {
+    syslog: {
+      ...(tcp !== "off" && tcp.kind === "tcp" && { tcp }),
+      ...(udp !== "off" && udp.kind === "tcp" && { udp }),
+      ...(tls !== "off" && tls.kind === "tcp" && { tls: { ...tls, files: { cert: cert!, key: key!, ...(clientCa !== undefined && { clientCa }) } } }),
+      ...(unix !== "off" && unix.kind === "unix" && { unix: unix.path }),
+      framing: syslog.framing,
+      job: syslog.job,
+      maxMessageBytes: syslog.maxMessage,
+      ...(forward !== "off" && { forward: { ...forward, ...(forwardCa !== undefined && { ca: forwardCa }), connectTimeoutMs: upstream.connectTimeout } }),
+    },
   };
 }

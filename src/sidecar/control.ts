@@ -1,7 +1,6 @@
 /** The control API, on a Unix socket that only its owner can reach: secrets of jobs, tokens, the end of jobs, what goes on. */
-import { chmod, mkdir, rm } from "node:fs/promises";
-import type { Server } from "node:http";
-import { connect } from "node:net";
+import { chmod, lstat, mkdir, rm } from "node:fs/promises";
+import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { LogveilError } from "../errors.js";
 import { parseSecrets } from "../providers/parse.js";
@@ -75,10 +74,12 @@ async function readBatch({ request }: Call): Promise<SecretInput[]> {
   }
 }
 
-/** Listens on a socket file: its folder is made 0700, the file 0600. One that another process left is taken over; one in use is refused. */
-export async function listenUnix(server: Server, path: string): Promise<void> {
+/** Listens on a socket file, which the field `field` names: its folder is made 0700, the file 0600. One that another process left is taken over; one in use is refused. */
+export async function listenUnix(server: Server, path: string, field = "control.socket"): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  if (await isInUse(path)) throw new LogveilError("LV_CONFIG", `${path}: another process listens there; end it, or set control.socket to another path`);
+  if (await isInUse(path)) throw new LogveilError("LV_CONFIG", `${path}: another process listens there; end it, or set ${field} to another path`);
+  const left = await lstat(path).catch(() => undefined);
+  if (left?.isSocket() === false) throw new LogveilError("LV_CONFIG", `${path}: expected a socket or nothing there; set ${field} to another path`);
   await rm(path, { force: true });
   const before = process.umask(0o177);
   try {
@@ -86,7 +87,7 @@ export async function listenUnix(server: Server, path: string): Promise<void> {
   } catch (error) {
     throw new LogveilError(
       "LV_IO",
-      `${path}: cannot listen there (${(error as NodeJS.ErrnoException).code}); set control.socket to a path of at most 107 bytes in a folder of your own`,
+      `${path}: cannot listen there (${(error as NodeJS.ErrnoException).code}); set ${field} to a path of at most 107 bytes in a folder of your own`,
       {
         cause: error,
       },

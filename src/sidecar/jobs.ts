@@ -151,14 +151,16 @@ export class JobStream {
     clearTimeout(this.idleTimer);
     this.lines.takeInput(chunk);
     await this.keep(() => this.redactor.push(chunk));
-    if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.idle(), this.holdBackMs).unref();
+    if (this.redactor.heldBytes === 0) return;
+    // What fails then is told to the next request.
+    this.idleTimer = setTimeout(() => void this.flush().catch(() => undefined), this.holdBackMs).unref();
   }
 
-  /** After silence what is undecided is kept as well. What fails is told to the next request. */
-  private idle(): Promise<void> {
-    return this.keep(() => this.redactor.idle())
-      .then(() => this.commit())
-      .then(undefined, () => undefined);
+  /** There was silence: what is undecided is kept as well. Resolves when it is durable, and on record. */
+  async flush(): Promise<void> {
+    clearTimeout(this.idleTimer);
+    await this.keep(() => this.redactor.idle());
+    await this.commit();
   }
 
   /** Appends what the redactor lets go, in order. */
@@ -237,14 +239,14 @@ export class Jobs {
     return this.jobs.has(job);
   }
 
-  /** The stream to write to; opened if it is not. */
-  async stream(jobName: string, name: string): Promise<JobStream> {
+  /** The stream to write to; opened if it is not, with `over` around what masks it. */
+  async stream(jobName: string, name: string, over?: (masking: RedactorStream) => RedactorStream): Promise<JobStream> {
     const job = this.job(jobName);
     let stream = job.streams.get(name);
     if (stream === undefined) {
       if (job.streams.size >= this.limits.maxStreams)
         throw new Refusal(503, `job has ${job.streams.size} streams, the most there may be`, { "retry-after": "10" });
-      stream = this.open(job, name);
+      stream = this.open(job, name, over);
       job.streams.set(name, stream);
       stream.catch(() => job.streams.delete(name));
     }
@@ -256,7 +258,15 @@ export class Jobs {
     return this.jobs.get(job)?.streams.get(name);
   }
 
-  private async open(job: Job, name: string): Promise<JobStream> {
+  /** Closes a stream that no one writes to; asked for again, it goes on where it was. */
+  async retire(jobName: string, name: string): Promise<void> {
+    const job = this.jobs.get(jobName);
+    const stream = await job?.streams.get(name);
+    await stream?.close();
+    job?.streams.delete(name);
+  }
+
+  private async open(job: Job, name: string, over: (masking: RedactorStream) => RedactorStream = (masking) => masking): Promise<JobStream> {
     const stored = await this.store.stream(job.name, name);
     const { input, output } = stored.position;
     let lines = 0;
@@ -272,7 +282,7 @@ export class Jobs {
       },
     });
     if (output === 0) this.evidence.event("job", job.name, { stream: name });
-    return (opened = new JobStream(stored, redactor, this.evidence, this.engine.limits.holdBackMs));
+    return (opened = new JobStream(stored, over(redactor), this.evidence, this.engine.limits.holdBackMs));
   }
 
   private job(name: string): Job {

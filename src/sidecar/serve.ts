@@ -1,10 +1,10 @@
 /** The composition root of the sidecar: engine, store, jobs, and the servers around them. */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server as NetServer } from "node:net";
 import { createEngine, type EngineOptions } from "../engine.js";
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
-import { adminRoutes, type Check, runChecks } from "./admin.js";
+import { adminRoutes, type Check, type Metrics, runChecks } from "./admin.js";
 import { apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
 import { controlRoutes, listenUnix } from "./control.js";
@@ -12,6 +12,7 @@ import { serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
 import { isName, Store, type StoreOptions } from "./store.js";
+import { openSyslog, type Syslog, type SyslogOptions } from "./syslog.js";
 import { Tokens } from "./tokens.js";
 
 export interface TcpAddress {
@@ -29,6 +30,8 @@ export interface SidecarOptions {
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
   readonly upstream?: UpstreamOptions & { readonly routes: readonly BodyRoute[]; readonly decode: Partial<DecodeLimits> };
+  /** Absent: no syslog. */
+  readonly syslog?: SyslogOptions;
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   readonly jobs: JobLimits;
@@ -43,6 +46,7 @@ export interface Sidecar {
   readonly listen: TcpAddress;
   readonly admin: TcpAddress | undefined;
   readonly socket: string | undefined;
+  readonly syslog: Syslog["addresses"];
   /** Stops taking requests, waits for those under way for at most so many milliseconds. False if some had to be cut off. */
   close(graceMs: number): Promise<boolean>;
 }
@@ -76,6 +80,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     { name: "store", run: () => store.probe().then(() => undefined) },
     { name: "evidence", run: () => evidence.settled().then(() => undefined) },
   ];
+  let syslog: Syslog | undefined;
+  if (options.syslog !== undefined) checks.push({ name: "syslog", run: async () => syslog?.problem() });
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
   const authorize: Parameters<typeof apiRoutes>[1] = ({ request }, job) => {
     counts.requests++;
@@ -111,8 +117,9 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     options.server,
     failed,
   );
-  const metrics = (): Parameters<typeof adminRoutes>[3] extends () => infer M ? M : never => ({
+  const metrics = (): Metrics => ({
     counters: {
+      ...syslogCounters(syslog),
       findings_total: { help: "Spans that were masked, counted or exposed", values: { "": counts.findings } },
       requests_total: { help: "Requests on the data port", values: { "": counts.requests } },
     },
@@ -138,16 +145,29 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const listen = await listenTcp(data, options.listen, "listen");
   const adminAddress = options.admin && (await listenTcp(admin, options.admin, "admin"));
   if (options.socket !== undefined) await listenUnix(control, options.socket);
+  if (options.syslog !== undefined) {
+    syslog = await openSyslog(options.syslog, {
+      jobs,
+      limits: options.server,
+      holdBackMs: engine.limits.holdBackMs,
+      log,
+      isTrusted,
+      open: (job, sender) => jobs.scope(job).stream({ name: sender, onFinding: (finding) => evidence.finding(job, finding) }),
+      settled: () => evidence.settled(),
+      listen: listenTcp,
+    });
+  }
   state.started = true;
   for (const [name, result] of Object.entries(await runChecks(checks))) if (result !== "ok") log("error", `not ready: ${name}: ${result}`);
   return {
     listen,
     admin: adminAddress,
     socket: options.socket,
+    syslog: syslog?.addresses ?? {},
     async close(graceMs) {
       state.draining = true;
       for (const timer of timers) clearInterval(timer);
-      const whole = (await Promise.all([data, control].map((server) => stop(server, graceMs)))).every(Boolean);
+      const whole = (await Promise.all([...[data, control].map((server) => stop(server, graceMs)), syslog?.close(graceMs) ?? true])).every(Boolean);
       await jobs.close();
       await upstream?.close();
       await stop(admin, 0);
@@ -164,7 +184,19 @@ function describe(error: unknown): string {
   return code ?? name ?? "unknown";
 }
 
-async function listenTcp(server: Server, { host, port }: TcpAddress, field: string): Promise<TcpAddress> {
+function syslogCounters(syslog: Syslog | undefined): Metrics["counters"] {
+  if (syslog === undefined) return {};
+  const { messages, dropped, refused } = syslog.counts();
+  const labelled = (values: Readonly<Record<string, number>>): Record<string, number> =>
+    Object.fromEntries(Object.entries(values).map(([at, value]) => [`at="${at}"`, value]));
+  return {
+    syslog_messages_total: { help: "Messages that were taken", values: labelled(messages) },
+    syslog_dropped_total: { help: "Messages that were neither kept nor passed on", values: labelled(dropped) },
+    syslog_refused_total: { help: "Connections that were not taken, or closed for what came", values: labelled(refused) },
+  };
+}
+
+async function listenTcp(server: NetServer, { host, port }: TcpAddress, field: string): Promise<TcpAddress> {
   try {
     await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, host, resolve));
   } catch (error) {
