@@ -12,7 +12,7 @@ import { serveRoutes, type ServerLimits } from "./http.js";
 import { type Evidence, type JobLimits, Jobs, Refusal } from "./jobs.js";
 import { type BodyRoute, Upstream, type UpstreamOptions } from "./proxy.js";
 import { isName, Store, type StoreOptions } from "./store.js";
-import { openSyslog, type Syslog, type SyslogOptions } from "./syslog.js";
+import { openSyslog, type Syslog, type SyslogContext, type SyslogOptions } from "./syslog.js";
 import { Tokens } from "./tokens.js";
 
 export interface TcpAddress {
@@ -131,6 +131,16 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     failed,
   );
 
+  const syslogContext: SyslogContext = {
+    jobs,
+    limits: options.server,
+    holdBackMs: engine.limits.holdBackMs,
+    log,
+    isTrusted,
+    open: (job, sender) => jobs.scope(job).stream({ name: sender, onFinding: (finding) => evidence.finding(job, finding) }),
+    settled: () => evidence.settled(),
+    listen: listenTcp,
+  };
   const timers = [
     setInterval(() => {
       runCanary(engine).then((leaked) => {
@@ -142,20 +152,16 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   ];
   for (const timer of timers) timer.unref();
 
-  const listen = await listenTcp(data, options.listen, "listen");
-  const adminAddress = options.admin && (await listenTcp(admin, options.admin, "admin"));
-  if (options.socket !== undefined) await listenUnix(control, options.socket);
-  if (options.syslog !== undefined) {
-    syslog = await openSyslog(options.syslog, {
-      jobs,
-      limits: options.server,
-      holdBackMs: engine.limits.holdBackMs,
-      log,
-      isTrusted,
-      open: (job, sender) => jobs.scope(job).stream({ name: sender, onFinding: (finding) => evidence.finding(job, finding) }),
-      settled: () => evidence.settled(),
-      listen: listenTcp,
-    });
+  let listen: TcpAddress;
+  let adminAddress: TcpAddress | undefined;
+  try {
+    listen = await listenTcp(data, options.listen, "listen");
+    adminAddress = options.admin && (await listenTcp(admin, options.admin, "admin"));
+    if (options.socket !== undefined) await listenUnix(control, options.socket);
+    syslog = options.syslog && (await openSyslog(options.syslog, syslogContext));
+  } catch (error) {
+    await Promise.all([data, admin, control].map((server) => stop(server, 0)));
+    throw error;
   }
   state.started = true;
   for (const [name, result] of Object.entries(await runChecks(checks))) if (result !== "ok") log("error", `not ready: ${name}: ${result}`);

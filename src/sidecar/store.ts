@@ -112,8 +112,10 @@ export class Store {
 
   private async writeInfo(job: string, info: object): Promise<void> {
     const file = join(this.folderOf(job), JOB_FILE);
-    await writeFile(`${file}.part`, `${JSON.stringify(info)}\n`, { mode: 0o600, flush: true });
-    await rename(`${file}.part`, file);
+    // Streams of a new job may be opened at a time.
+    const part = `${file}.${randomUUID()}.part`;
+    await writeFile(part, `${JSON.stringify(info)}\n`, { mode: 0o600, flush: true });
+    await rename(part, file);
   }
 }
 
