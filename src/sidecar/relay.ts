@@ -82,7 +82,9 @@ class StreamRelay implements Relay {
 
   close(): void {
     this.isClosed = true;
-    this.socket?.destroy();
+    const { socket } = this;
+    if (this.waitingBytes === 0) socket?.end(() => socket.destroy());
+    else socket?.destroy();
     this.changed();
   }
 

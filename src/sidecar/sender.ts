@@ -76,13 +76,14 @@ export class Sender {
       this.failure ??= error;
       await outlet?.abandon();
     }
-    this.socket.destroy();
     if (this.failure !== undefined) this.context.refused(this.failure);
+    this.socket.destroy();
   }
 
   /** Reads until the client has no more, or sends what is no message: what came before that counts. */
   private async receive(outlet: Outlet): Promise<void> {
-    const chunks = this.socket[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    // The client sees the end of the connection when what it sent is kept, not before.
+    const chunks = this.socket.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
     for (;;) {
       this.isWaiting = true;
       if (this.isEnding) this.socket.setTimeout(LAST_SILENCE_MS);
@@ -95,7 +96,8 @@ export class Sender {
         await this.write(outlet, this.reader.read(next.value));
       } catch (error) {
         if (!(error instanceof LogveilError) || error.code !== "LV_FRAMING") throw error;
-        return this.fail(error);
+        this.failure ??= error;
+        return;
       }
     }
   }

@@ -100,6 +100,8 @@ export async function openSyslog(options: SyslogOptions, context: SyslogContext)
 
   const senders = new Set<Sender>();
   const servers: Server[] = [];
+  /** Of all connections, also those that say no message yet: they have not agreed on TLS. */
+  const sockets = new Set<Socket>();
   const serve = (server: Server, listener: Listener, framing: MessageFraming): Server => {
     counts.messages[listener] = counts.refused[listener] = 0;
     server.maxConnections = context.limits.maxConnections;
@@ -107,7 +109,12 @@ export async function openSyslog(options: SyslogOptions, context: SyslogContext)
       counts.refused[listener]!++;
       tell("warn", `${listener}: ${context.limits.maxConnections} connections, the most there may be, so no more are taken; raise limits.maxConnections`);
     });
-    server.on("tlsClientError", (error) => {
+    server.on("connection", (socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+    });
+    server.on("tlsClientError", (error, socket: Socket) => {
+      socket.destroy();
       counts.refused[listener]!++;
       tell("warn", `${listener}: a client without TLS, or without a certificate that is accepted: ${nameOf(error)}`);
     });
@@ -167,27 +174,30 @@ export async function openSyslog(options: SyslogOptions, context: SyslogContext)
   jobs.scope(options.job);
   const touch = setInterval(() => jobs.scope(options.job), TOUCH_INTERVAL_MS).unref();
 
+  let ending: Promise<boolean> | undefined;
+  const end = async (graceMs: number): Promise<boolean> => {
+    clearInterval(touch);
+    const stopped = servers.map(stop);
+    let isWhole = true;
+    const timer = setTimeout(() => {
+      isWhole = false;
+      relay?.close();
+      for (const sender of senders) sender.destroy();
+    }, graceMs);
+    for (const sender of senders) sender.end();
+    await Promise.all([...[...senders].map(({ done }) => done), datagrams?.close()]);
+    await relay?.drained();
+    clearTimeout(timer);
+    relay?.close();
+    for (const socket of sockets) socket.destroy();
+    await Promise.all(stopped);
+    return isWhole;
+  };
   return {
     addresses,
     problem: () => broken ?? relay?.problem,
     counts: () => (relay === undefined ? counts : { ...counts, dropped: { ...counts.dropped, forward: relay.dropped } }),
-    async close(graceMs) {
-      clearInterval(touch);
-      const stopped = servers.map(stop);
-      let isWhole = true;
-      const timer = setTimeout(() => {
-        isWhole = false;
-        relay?.close();
-        for (const sender of senders) sender.destroy();
-      }, graceMs);
-      for (const sender of senders) sender.end();
-      await Promise.all([...[...senders].map(({ done }) => done), datagrams?.close()]);
-      await relay?.drained();
-      clearTimeout(timer);
-      relay?.close();
-      await Promise.all(stopped);
-      return isWhole;
-    },
+    close: (graceMs) => (ending ??= end(graceMs)),
   };
 }
 
