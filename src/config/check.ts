@@ -197,13 +197,13 @@ export function warningsOf({ listen, admin, auth, tls, syslog }: Config): Findin
       return when(
         address !== "off" && isExposed(address),
         `syslog.${name}`,
-        "unmasked messages come in as cleartext from other hosts: syslog.tls would not let them",
+        "unmasked messages come in as cleartext from other hosts: have them use syslog.tls",
       );
     }),
     ...when(
       syslog.tls !== "off" && isExposed(syslog.tls) && tls.clientCa === undefined,
       "syslog.tls",
-      "other hosts can send messages: tls.clientCa would keep them out",
+      "other hosts can send messages: set tls.clientCa to keep them out",
     ),
   ];
 }

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -29,9 +29,9 @@ interface Process {
 }
 
 /** A sidecar whose state lies in `home`; resolves when it is ready. */
-async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = []): Promise<Process> {
+async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = [], more: NodeJS.ProcessEnv = {}): Promise<Process> {
   const [port, admin] = ports ?? [await freePort(), await freePort()];
-  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET };
+  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET, ...more };
   const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
     env,
     stdio: ["ignore", "ignore", "pipe"],
@@ -134,6 +134,45 @@ test("refuses what it cannot do, by name", { timeout: 60_000 }, async () => {
     2,
     expect.stringContaining(`listen: cannot listen on 127.0.0.1:${port}: another process listens there; choose another address`),
   ]);
-  const syslog = logveil({ ...other, LOGVEIL_SYSLOG_UDP: "127.0.0.1:5514" }, ["serve"]);
-  expect([syslog.status, syslog.stderr]).toEqual([2, expect.stringContaining("syslog: this version does not do that; leave it out")]);
+  const nowhere = logveil({ ...other, LOGVEIL_SYSLOG_UDP: "127.0.0.1:5514" }, ["serve", "--upstream", "https://logs.example.com"]);
+  expect([nowhere.status, nowhere.stderr]).toEqual([2, expect.stringContaining("messages have nowhere to go: set syslog.forward to a syslog server")]);
+  const server = createServer().listen(0, "127.0.0.1");
+  onTestFinished(() => void server.close());
+  await once(server, "listening");
+  const held = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const syslog = logveil({ ...other, XDG_RUNTIME_DIR: join(home, "other"), LOGVEIL_SYSLOG_TCP: held }, [
+    "serve",
+    "--listen",
+    "127.0.0.1:0",
+    "--admin-listen",
+    "127.0.0.1:0",
+  ]);
+  expect([syslog.status, syslog.stderr]).toEqual([
+    2,
+    expect.stringContaining(`syslog.tcp: cannot listen on ${held}: another process listens there; choose another address`),
+  ]);
+});
+
+test("takes syslog, keeps what it took when it is killed, and says where it is", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  const tcp = await freePort();
+  const syslog = { LOGVEIL_SYSLOG_TCP: `127.0.0.1:${tcp}`, LOGVEIL_SYSLOG_UNIX: `unix:${join(home, "run", "log.sock")}` };
+  const { child, port, told } = await serve(home, undefined, [], syslog);
+  const socket = connect(tcp, "127.0.0.1");
+  socket.write(`<13>first ${SECRET}\n<13>second\n`);
+  const path = "/v1/jobs/syslog/streams/tcp-127.0.0.1";
+  const expected = "<13>first [REDACTED:BUILD_TOKEN]\n<13>second\n";
+  await vi.waitFor(async () => expect((await call({ port }, "GET", path)).body).toBe(expected), { timeout: 20_000, interval: 20 });
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  socket.destroy();
+  expect(told()).toContain(`info syslog over tcp 127.0.0.1:${tcp}, unix unix:${join(home, "run", "log.sock")}; messages are kept as job syslog\n`);
+  for (const file of everyFile(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
+  const again = await serve(home, undefined, [], syslog);
+  const next = connect(tcp, "127.0.0.1");
+  next.end("<13>third\n");
+  await vi.waitFor(async () => expect((await call({ port: again.port }, "GET", path)).body).toBe(`${expected}<13>third\n`), { timeout: 20_000, interval: 20 });
+  again.child.kill("SIGTERM");
+  expect(await once(again.child, "exit")).toEqual([0, null]);
+  expect(logveil(again.env, ["audit", "verify", join(home, "state", "logveil", "audit")]).status).toBe(0);
 });
