@@ -22,12 +22,12 @@ const CLOSE = 0x5d;
 /** Fields between the version and the structured data: time, host, application, process, kind. */
 const HEADER_FIELDS = 5;
 
-/** A line that has structured data, or may turn out to, until it has come back. */
+/** A line that may have structured data, until it has come back. */
 interface Line {
   /** Counted from 0. */
   readonly number: number;
   /** As it went in; undefined: it passes as it comes back. */
-  original: Buffer[] | undefined;
+  original: Uint8Array[] | undefined;
   bytes: number;
 }
 
@@ -60,7 +60,13 @@ export class StructuredDataMasker implements TextMasker {
       this.look(chunk.subarray(from, end), at >= 0);
       from = end;
     }
-    return this.place(this.channel.push(chunk));
+    const out = this.place(this.channel.push(chunk));
+    // The chunk is the caller's again; most lines have come back by now.
+    for (const line of this.lines) {
+      const last = line.original?.length ?? 0;
+      if (last > 0) line.original![last - 1] = Buffer.from(line.original![last - 1]!);
+    }
+    return out;
   }
 
   idle(): Uint8Array[] {
@@ -77,12 +83,9 @@ export class StructuredDataMasker implements TextMasker {
 
   /** Takes note of a piece of a line, and whether the line ends with it. */
   private look(piece: Uint8Array, isEnd: boolean): void {
-    if (!this.isInside && piece[0] === LESS && (!isEnd || valuesOf(piece) !== undefined)) {
-      this.open = { number: this.linesIn, original: [], bytes: 0 };
-      this.lines.push(this.open);
-    }
+    if (!this.isInside && piece[0] === LESS) this.lines.push((this.open = { number: this.linesIn, original: [], bytes: 0 }));
     if (this.open?.original !== undefined) {
-      this.open.original.push(Buffer.from(piece));
+      this.open.original.push(piece);
       this.open.bytes += piece.length;
       if (this.open.bytes > this.maxLineBytes) this.open.original = undefined;
     }
@@ -92,32 +95,54 @@ export class StructuredDataMasker implements TextMasker {
     this.linesIn++;
   }
 
-  /** What may leave of what came back. */
+  /** What may leave of what came back: what is the same in stretches, as views. */
   private place(pieces: readonly Uint8Array[]): Uint8Array[] {
     const out: Uint8Array[] = [];
+    let passed = 0;
     for (const piece of pieces) {
+      let same = 0;
+      const leave = (to: number): void => void (to > same && out.push(piece.subarray(same, to)));
       for (let from = 0; from < piece.length;) {
-        const line = this.lines[0];
+        const line = this.lines[passed];
         if (line === undefined) {
-          const rest = piece.subarray(from);
-          this.linesOut += countLines(rest);
-          out.push(rest);
+          this.linesOut += countLines(piece.subarray(from));
           break;
         }
         const at = piece.indexOf(LF, from);
-        const part = piece.subarray(from, at < 0 ? piece.length : at + 1);
-        from += part.length;
-        if (line.number === this.linesOut && line.original !== undefined) {
-          this.held.push(Buffer.from(part));
-          this.waiting += part.length;
-          if (at >= 0) out.push(repaired(Buffer.concat(line.original), Buffer.concat(this.takeHeld())));
-          else if (this.waiting > 2 * this.maxLineBytes) out.push(...this.giveUp());
-        } else out.push(...this.takeHeld(), part);
+        const end = at < 0 ? piece.length : at + 1;
+        const isFirst = line.number === this.linesOut;
+        if (isFirst && line.original !== undefined) {
+          const part = piece.subarray(from, end);
+          if (at < 0 || this.waiting > 0 || !isSame(line.original, part)) {
+            leave(from);
+            same = end;
+            this.hold(part, line, at >= 0, out);
+          }
+        } else if (this.waiting > 0) {
+          leave(from);
+          same = from;
+          out.push(...this.takeHeld());
+        }
+        from = end;
         if (at < 0) continue;
-        if (line.number === this.linesOut++) this.lines.shift();
+        if (isFirst) passed++;
+        this.linesOut++;
       }
+      leave(piece.length);
     }
+    this.lines.splice(0, passed);
     return out;
+  }
+
+  /** A part of a line waits for its end: then it is compared with what it was. */
+  private hold(part: Uint8Array, line: Line, isEnd: boolean, out: Uint8Array[]): void {
+    this.held.push(Buffer.from(part));
+    this.waiting += part.length;
+    if (isEnd) out.push(repaired(Buffer.concat(line.original!), Buffer.concat(this.takeHeld())));
+    else if (this.waiting > 2 * this.maxLineBytes) {
+      line.original = undefined;
+      out.push(...this.takeHeld());
+    }
   }
 
   private takeHeld(): Buffer[] {
@@ -178,6 +203,8 @@ function endOfName(line: Uint8Array, at: number): number {
   }
   return end;
 }
+
+const isSame = (original: readonly Uint8Array[], part: Uint8Array): boolean => original.length === 1 && Buffer.compare(original[0]!, part) === 0;
 
 /** The masked line with values that hold to the syntax. What a mask took more of than values stays as it is. */
 function repaired(original: Buffer, masked: Buffer): Buffer {
