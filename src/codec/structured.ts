@@ -214,11 +214,12 @@ function repaired(original: Buffer, masked: Buffer): Buffer {
   let at = 0;
   let before = found.data;
   for (const [index, [start, end]] of found.values.entries()) {
-    // 1. What stands before the value is found again as it was; so is what stands behind it: the end of its line, for the last one a bracket.
+    // 1. What stands before the value is found again as it was; so is what stands behind it, up to the next value, or the bracket and what follows it. Neither can stand in a value, where quotes
+    // and brackets have backslashes.
     const opening = original.subarray(before, start);
     const opened = index === 0 ? masked.indexOf(opening) : at;
-    const next = found.values[index + 1]?.[0] ?? end + 2;
-    const closed = indexOfUnescaped(masked, original.subarray(end, next), opened + opening.length);
+    const next = found.values[index + 1]?.[0] ?? end + 3;
+    const closed = masked.indexOf(original.subarray(end, next), opened + opening.length);
     if (opened < 0 || closed < 0) return masked;
     // 2. The value between them, if it differs, gets its backslashes.
     const value = masked.subarray(opened + opening.length, closed);
@@ -227,16 +228,6 @@ function repaired(original: Buffer, masked: Buffer): Buffer {
     before = end;
   }
   return Buffer.concat([...out, masked.subarray(at)]);
-}
-
-/** Where `wanted`, which begins with a quote, stands from `from` on without a backslash of its own before it; -1 if nowhere. */
-function indexOfUnescaped(bytes: Buffer, wanted: Buffer, from: number): number {
-  for (let at = bytes.indexOf(wanted, from); at >= 0; at = bytes.indexOf(wanted, at + 1)) {
-    let backslashes = 0;
-    while (at - backslashes > from && bytes[at - backslashes - 1] === BACKSLASH) backslashes++;
-    if (backslashes % 2 === 0) return at;
-  }
-  return -1;
 }
 
 /** A value with a backslash before each quote and bracket that has none, and none left over at its end. */

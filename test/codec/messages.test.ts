@@ -131,6 +131,18 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     engine.close();
   });
 
+  test.each([
+    ["\\", "\\\\"],
+    ['"]', '\\"\\]'],
+    ["a\\b", "a\\b"],
+  ])("a mask of %j stands in a value as %j", (text, spelled) => {
+    const engine = createEngine({ engine: name, rules: false, mask: { style: "fixed", text }, secrets: [{ name: "S", value: "tops3cret" }] });
+    const line = (first: string, second: string): string => `${HEADER}[x a="${first}" b="${second}"] t`;
+    const [message] = through(engine, "newline", [Buffer.from(`${line("tops3cret", 'x\\"tops3cret')}\n`)]);
+    expect(String(message)).toBe(line(spelled, `x\\"${spelled}`));
+    engine.close();
+  });
+
   test("rules see an assignment in a parameter", () => {
     const engine = createEngine({ engine: name });
     const [message] = through(engine, "newline", [Buffer.from(`${HEADER}[auth user="bob" password="Zx9#kQ2!mv" port="22"] login\n`)]);
