@@ -43,7 +43,7 @@ export interface SyslogContext {
   readonly jobs: Jobs;
   readonly limits: ServerLimits;
   readonly holdBackMs: number;
-  readonly log: (level: "info" | "warn" | "error", message: string) => void;
+  readonly log: (level: "warn", message: string) => void;
   /** Whether masking can be trusted: nothing is taken otherwise. */
   isTrusted(): boolean;
   /** A stream that masks what a sender of a job says. */
@@ -55,8 +55,7 @@ export interface SyslogContext {
 }
 
 /** Names of listeners, in metrics and in the names of streams. */
-const LISTENERS = ["tcp", "tls", "udp", "unix"] as const;
-export type Listener = (typeof LISTENERS)[number];
+type Listener = "tcp" | "tls" | "udp" | "unix";
 
 export interface SyslogCounts {
   /** Messages that were taken. */
@@ -80,125 +79,156 @@ export interface Syslog {
 const TOUCH_INTERVAL_MS = 3_600_000;
 /** The same trouble is told once in so many milliseconds. */
 const TELL_INTERVAL_MS = 60_000;
+/** A connection that is silent for so many milliseconds is asked whether it is still there. */
+const KEEP_ALIVE_MS = 60_000;
 
 /** Starts the listeners. Throws `LV_CONFIG` and `LV_IO` for what cannot be listened on. */
 export async function openSyslog(options: SyslogOptions, context: SyslogContext): Promise<Syslog> {
-  const { jobs } = context;
-  const told = new Map<string, number>();
-  const tell = (level: "warn" | "error", message: string): void => {
-    if (Date.now() - (told.get(message) ?? -Infinity) < TELL_INTERVAL_MS) return;
-    told.set(message, Date.now());
-    context.log(level, `syslog: ${message}`);
-  };
-  const counts: SyslogCounts = { messages: {}, dropped: {}, refused: {} };
-  const relay = options.forward && openRelay(options.forward, (error) => tell("warn", `syslog.forward: ${nameOf(error)}`));
-  const openOutlet = outletsOf(options, context, relay);
-  const open: OpenOutlet = async (...sender) => {
-    await context.settled();
-    return openOutlet(...sender);
-  };
+  const listeners = new Listeners(options, context);
+  try {
+    await listeners.start();
+  } catch (error) {
+    await listeners.close(0);
+    throw error;
+  }
+  return listeners;
+}
 
-  const senders = new Set<Sender>();
-  const servers: Server[] = [];
+class Listeners implements Syslog {
+  readonly addresses: { tcp?: TcpAddress; tls?: TcpAddress; udp?: TcpAddress } = {};
+  private readonly counted: SyslogCounts = { messages: {}, dropped: {}, refused: {} };
+  private readonly relay: Relay | undefined;
+  private readonly open: OpenOutlet;
+  private readonly servers: Server[] = [];
+  private readonly senders = new Set<Sender>();
   /** Of all connections, also those that say no message yet: they have not agreed on TLS. */
-  const sockets = new Set<Socket>();
-  const serve = (server: Server, listener: Listener, framing: MessageFraming): Server => {
-    counts.messages[listener] = counts.refused[listener] = 0;
+  private readonly sockets = new Set<Socket>();
+  private datagrams: Datagrams | undefined;
+  private broken: string | undefined;
+  private touching: NodeJS.Timeout | undefined;
+  private ending: Promise<boolean> | undefined;
+  /** When a trouble was told last. */
+  private readonly told = new Map<string, number>();
+
+  constructor(
+    private readonly options: SyslogOptions,
+    private readonly context: SyslogContext,
+  ) {
+    this.relay = options.forward && openRelay(options.forward, (error) => this.tell(`syslog.forward: ${nameOf(error)}`));
+    const open = outletsOf(options, context, this.relay);
+    this.open = async (...sender) => {
+      await context.settled();
+      return open(...sender);
+    };
+  }
+
+  async start(): Promise<void> {
+    const { tcp, tls, udp, unix, framing, job } = this.options;
+    const { context } = this;
+    const connections = { allowHalfOpen: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
+    if (tcp !== undefined) this.addresses.tcp = await context.listen(this.serve(createServer(connections), "tcp", framing), tcp, "syslog.tcp");
+    if (tls !== undefined) {
+      const server = createTlsServer({ ...readTls(tls.files), ...connections, handshakeTimeout: context.limits.headersTimeoutMs });
+      this.addresses.tls = await context.listen(this.serve(server, "tls", framing), tls, "syslog.tls");
+    }
+    if (unix !== undefined) await listenUnix(this.serve(createServer({ allowHalfOpen: true }), "unix", "newline"), unix, "syslog.unix");
+    if (udp !== undefined) this.addresses.udp = await this.receive(udp);
+    for (const server of this.servers) server.on("error", (error) => (this.broken = nameOf(error)));
+    context.jobs.scope(job);
+    this.touching = setInterval(() => context.jobs.scope(job), TOUCH_INTERVAL_MS).unref();
+  }
+
+  problem(): string | undefined {
+    return this.broken ?? this.relay?.problem;
+  }
+
+  counts(): SyslogCounts {
+    const { counted, relay } = this;
+    return relay === undefined ? counted : { ...counted, dropped: { ...counted.dropped, forward: relay.dropped } };
+  }
+
+  close(graceMs: number): Promise<boolean> {
+    return (this.ending ??= this.end(graceMs));
+  }
+
+  private async end(graceMs: number): Promise<boolean> {
+    clearInterval(this.touching);
+    const stopped = this.servers.map(stop);
+    let isWhole = true;
+    const timer = setTimeout(() => {
+      isWhole = false;
+      this.relay?.close();
+      for (const sender of this.senders) sender.destroy();
+    }, graceMs);
+    for (const sender of this.senders) sender.end();
+    await Promise.all([...[...this.senders].map(({ done }) => done), this.datagrams?.close()]);
+    await this.relay?.drained();
+    clearTimeout(timer);
+    this.relay?.close();
+    for (const socket of this.sockets) socket.destroy();
+    await Promise.all(stopped);
+    return isWhole;
+  }
+
+  /** Takes the connections of a server. */
+  private serve(server: Server, listener: Listener, framing: MessageFraming): Server {
+    const { counted, context, options } = this;
+    counted.messages[listener] = counted.refused[listener] = 0;
+    const refused = (why: string): void => {
+      counted.refused[listener]!++;
+      this.tell(`${listener}: ${why}`);
+    };
     server.maxConnections = context.limits.maxConnections;
-    server.on("drop", () => {
-      counts.refused[listener]!++;
-      tell("warn", `${listener}: ${context.limits.maxConnections} connections, the most there may be, so no more are taken; raise limits.maxConnections`);
-    });
-    server.on("connection", (socket) => {
-      sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
-    });
+    server.on("drop", () => refused(`${server.maxConnections} connections, the most there may be, so no more are taken; raise limits.maxConnections`));
     server.on("tlsClientError", (error, socket: Socket) => {
       socket.destroy();
-      counts.refused[listener]!++;
-      tell("warn", `${listener}: a client without TLS, or without a certificate that is accepted: ${nameOf(error)}`);
+      refused(`a client without TLS, or without a certificate that is accepted: ${nameOf(error)}`);
+    });
+    server.on("connection", (socket) => {
+      this.sockets.add(socket);
+      socket.once("close", () => this.sockets.delete(socket));
     });
     server.on(listener === "tls" ? "secureConnection" : "connection", (socket: Socket) => {
       const sender = new Sender(socket, nameOfSender(listener, socket.remoteAddress), {
         framing,
         maxMessageBytes: options.maxMessageBytes,
         idleTimeoutMs: context.limits.idleTimeoutMs,
-        open,
+        open: this.open,
         isTrusted: () => context.isTrusted(),
-        taken: (messages) => (counts.messages[listener]! += messages),
-        refused(error) {
-          counts.refused[listener]!++;
-          tell("warn", `${listener}: a connection was closed: ${nameOf(error)}`);
-        },
+        taken: (messages) => (counted.messages[listener]! += messages),
+        refused: (error) => refused(`a connection was closed: ${nameOf(error)}`),
       });
-      senders.add(sender);
-      void sender.done.finally(() => senders.delete(sender));
+      this.senders.add(sender);
+      void sender.done.finally(() => this.senders.delete(sender));
     });
-    servers.push(server);
+    this.servers.push(server);
     return server;
-  };
-  const tcpOptions = { allowHalfOpen: true, keepAlive: true, keepAliveInitialDelay: TELL_INTERVAL_MS };
-
-  const addresses: { tcp?: TcpAddress; tls?: TcpAddress; udp?: TcpAddress } = {};
-  const { tcp, tls, udp, unix } = options;
-  let datagrams: Datagrams | undefined;
-  let broken: string | undefined;
-  try {
-    if (tcp !== undefined) addresses.tcp = await context.listen(serve(createServer(tcpOptions), "tcp", options.framing), tcp, "syslog.tcp");
-    if (tls !== undefined) {
-      const server = createTlsServer({ ...readTls(tls.files), ...tcpOptions, handshakeTimeout: context.limits.headersTimeoutMs });
-      addresses.tls = await context.listen(serve(server, "tls", options.framing), tls, "syslog.tls");
-    }
-    if (unix !== undefined) await listenUnix(serve(createServer({ allowHalfOpen: true }), "unix", "newline"), unix, "syslog.unix");
-    if (udp !== undefined) {
-      const socket = createSocket(isIPv6(udp.host) ? "udp6" : "udp4");
-      addresses.udp = await bind(socket, udp);
-      counts.messages["udp"] = counts.dropped["udp"] = 0;
-      datagrams = new Datagrams(socket, {
-        name: (address) => nameOfSender("udp", address),
-        open,
-        isTrusted: () => context.isTrusted(),
-        taken: (messages) => (counts.messages["udp"]! += messages),
-        dropped(messages, error) {
-          counts.dropped["udp"]! += messages;
-          tell("warn", `udp: messages are dropped: ${nameOf(error)}`);
-        },
-      });
-    }
-  } catch (error) {
-    await Promise.all(servers.map(stop));
-    relay?.close();
-    throw error;
   }
-  for (const server of servers) server.on("error", (error) => (broken = nameOf(error)));
-  jobs.scope(options.job);
-  const touch = setInterval(() => jobs.scope(options.job), TOUCH_INTERVAL_MS).unref();
 
-  let ending: Promise<boolean> | undefined;
-  const end = async (graceMs: number): Promise<boolean> => {
-    clearInterval(touch);
-    const stopped = servers.map(stop);
-    let isWhole = true;
-    const timer = setTimeout(() => {
-      isWhole = false;
-      relay?.close();
-      for (const sender of senders) sender.destroy();
-    }, graceMs);
-    for (const sender of senders) sender.end();
-    await Promise.all([...[...senders].map(({ done }) => done), datagrams?.close()]);
-    await relay?.drained();
-    clearTimeout(timer);
-    relay?.close();
-    for (const socket of sockets) socket.destroy();
-    await Promise.all(stopped);
-    return isWhole;
-  };
-  return {
-    addresses,
-    problem: () => broken ?? relay?.problem,
-    counts: () => (relay === undefined ? counts : { ...counts, dropped: { ...counts.dropped, forward: relay.dropped } }),
-    close: (graceMs) => (ending ??= end(graceMs)),
-  };
+  /** Takes datagrams. */
+  private async receive(address: TcpAddress): Promise<TcpAddress> {
+    const { counted, context } = this;
+    const socket = createSocket(isIPv6(address.host) ? "udp6" : "udp4");
+    const bound = await bind(socket, address);
+    counted.messages["udp"] = counted.dropped["udp"] = 0;
+    this.datagrams = new Datagrams(socket, {
+      name: (host) => nameOfSender("udp", host),
+      open: this.open,
+      isTrusted: () => context.isTrusted(),
+      taken: (messages) => (counted.messages["udp"]! += messages),
+      dropped: (messages, error) => {
+        counted.dropped["udp"]! += messages;
+        this.tell(`udp: messages are dropped: ${nameOf(error)}`);
+      },
+    });
+    return bound;
+  }
+
+  private tell(message: string): void {
+    if (Date.now() - (this.told.get(message) ?? -Infinity) < TELL_INTERVAL_MS) return;
+    this.told.set(message, Date.now());
+    this.context.log("warn", `syslog: ${message}`);
+  }
 }
 
 function outletsOf({ job, maxMessageBytes }: SyslogOptions, context: SyslogContext, relay: Relay | undefined): OpenOutlet {

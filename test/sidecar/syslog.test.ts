@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
@@ -152,16 +152,14 @@ describe("into the store", () => {
     await holds(sidecar, "tcp-127.0.0.1", "<13>job-secret-4711 before\n<13>[REDACTED:JOB] behind\n<13>more\n");
   });
 
-  test("what can be read is kept, though the sidecar is lost", async () => {
+  test("what was taken is kept, though the sidecar is lost", async () => {
     const { sidecar, folder } = await start({ syslog: LISTENING });
-    const socket = await client(sidecar);
-    // The end may begin a secret, the line before it a key.
-    const text = `<13>a\n<13>-----BEGIN RSA PRIVATE KEY-----\n<13>b ${SECRET.slice(0, 8)}\n`;
-    socket.write(text);
-    await vi.waitFor(async () => expect((await read(sidecar, "tcp-127.0.0.1")).split("\n").length).toBe(4), WAIT);
-    const seen = await read(sidecar, "tcp-127.0.0.1");
+    // The end may begin a secret, the line before it a key; the client has seen the end of the connection.
+    await say(sidecar, `<13>a\n<13>-----BEGIN RSA PRIVATE KEY-----\n<13>b ${SECRET.slice(0, 8)}\n`);
     const copy = temporary();
     cpSync(join(folder, "logs"), copy, { recursive: true });
+    const seen = await read(sidecar, "tcp-127.0.0.1");
+    expect(seen).toMatch(/^<13>a\n.*\n<13>.*\n$/);
     const { sidecar: again } = await start({ syslog: LISTENING, store: { folder: copy, maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
     await say(again, "<13>next\n");
     await holds(again, "tcp-127.0.0.1", `${seen}<13>next\n`);
@@ -252,7 +250,7 @@ describe("rude clients", () => {
     first.write("<13>first\n");
     await holds(sidecar, "tcp-127.0.0.1", "<13>first\n");
     await say(sidecar, "<13>second\n");
-    expect(await metric(sidecar, 'syslog_refused_total{at="tcp"}')).toBe(1);
+    await vi.waitFor(async () => expect(await metric(sidecar, 'syslog_refused_total{at="tcp"}')).toBe(1), WAIT);
     first.write("<13>still\n");
     await holds(sidecar, "tcp-127.0.0.1", "<13>first\n<13>still\n");
   });
@@ -391,7 +389,7 @@ describe("passed on", () => {
         const now = socket.bytesWritten - socket.writableLength + (await metric(sidecar, 'syslog_messages_total{at="tcp"}'));
         const isStuck = now === before;
         before = now;
-        expect(isStuck).toBe(true);
+        expect(isStuck && (await metric(sidecar, 'syslog_messages_total{at="tcp"}')) > 0).toBe(true);
       },
       { timeout: 20_000, interval: 500 },
     );
