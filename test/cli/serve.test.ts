@@ -157,7 +157,7 @@ test("takes syslog, keeps what it took when it is killed, and says where it is",
   const home = temporary();
   const tcp = await freePort();
   const syslog = { LOGVEIL_SYSLOG_TCP: `127.0.0.1:${tcp}`, LOGVEIL_SYSLOG_UNIX: `unix:${join(home, "run", "log.sock")}` };
-  const { child, port, told } = await serve(home, undefined, [], syslog);
+  const { child, told } = await serve(home, undefined, [], syslog);
   const socket = connect(tcp, "127.0.0.1");
   const closed = once(socket.resume(), "close");
   socket.end(`<13>first ${SECRET}\n<13>second\n`);
