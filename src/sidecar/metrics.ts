@@ -1,5 +1,5 @@
 /** Figures for Prometheus. Labels have few values, all of them ours. They are counted as plain numbers; the library that prints them is loaded when first asked. */
-import type { Figures } from "./accounts.js";
+import type { Figures, Table } from "./accounts.js";
 
 /** What is now. */
 export interface Gauges {
@@ -56,9 +56,12 @@ const GAUGES: readonly Row[] = [
 ];
 
 /** Tables of counts by labels, whose values are joined by a space. */
-const LABELLED: readonly (readonly [name: string, help: string, labels: readonly string[], table: "findings" | "requests"])[] = [
+const LABELLED: readonly (readonly [name: string, help: string, labels: readonly string[], table: Table])[] = [
   ["findings_total", "Spans that were masked, counted or exposed, by how sure the rule is", ["kind", "confidence"], "findings"],
   ["http_requests_total", "Requests, by class of the answer; none: cut off before it", ["listener", "code"], "requests"],
+  ["syslog_messages_total", "Messages that were taken", ["at"], "syslogMessages"],
+  ["syslog_dropped_total", "Messages that were neither kept nor passed on", ["at"], "syslogDropped"],
+  ["syslog_refused_total", "Connections that were not taken, or closed for what came", ["at"], "syslogRefused"],
 ];
 
 /** Prints the figures in the text format of Prometheus; answers its media type too. */

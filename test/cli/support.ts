@@ -11,7 +11,7 @@ const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url)
 /** The value of BUILD_TOKEN in its environment. */
 export const SECRET = "env-token-9876543210-abcdef";
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -32,9 +32,9 @@ export interface Process {
 }
 
 /** A sidecar whose state lies in `home`; resolves when it is ready. */
-export async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = []): Promise<Process> {
+export async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = [], more: NodeJS.ProcessEnv = {}): Promise<Process> {
   const [port, admin] = ports ?? [await freePort(), await freePort()];
-  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET };
+  const env = { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), BUILD_TOKEN: SECRET, ...more };
   const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
     env,
     stdio: ["ignore", "ignore", "pipe"],
