@@ -23,6 +23,7 @@ store:
 | size | \`64MiB\` | whole numbers with \`B\` \`KiB\` \`MiB\` \`GiB\` \`TiB\`; a number alone is refused |
 | time | \`250ms\` \`5s\` \`10m\` | whole numbers with \`ms\` \`s\` \`m\` \`h\` \`d\`; a number alone is refused |
 | address | \`127.0.0.1:8514\` \`[::1]:8514\` \`unix:/path\` | no names of hosts |
+| server | \`tcp://127.0.0.1:514\` \`udp://[::1]:514\` \`tls://logs.example.com:6514\` | names of hosts too |
 | path | \`/var/lib/logveil\` | absolute |
 | list | \`[a, b]\` | in a variable \`a,b\` or JSON |
 | mapping | \`{ low: count }\` | in a variable JSON |

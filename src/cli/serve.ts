@@ -1,7 +1,7 @@
 /** `logveil serve`: the sidecar as a process: configuration, signals, its own log. */
 import type { TlsOptions } from "node:tls";
 import { openAudit } from "../audit/audit.js";
-import { checkRules, type Config, fieldsFromOptions, loadConfig, type LoadOptions } from "../config/index.js";
+import { checkRules, type Config, fieldsFromOptions, loadConfig, type LoadOptions, printAddress, printServer } from "../config/index.js";
 import type { EngineOptions } from "../engine.js";
 import { LogveilError } from "../errors.js";
 import { hardenProcess } from "../native/loader.js";
@@ -76,6 +76,12 @@ export async function serve(version: string, options: Readonly<Record<string, un
   const { listen, control } = sidecar;
   sidecar.log("info", `listening on ${listen.port === 0 ? `${listen.address} for ${scheme}` : `${scheme}://${listen.address}`}`);
   if (control !== undefined) sidecar.log("info", `the control API is at https://${control.address}, too`);
+  const { syslog } = config;
+  const lines = (["tcp", "tls", "udp", "unix"] as const).flatMap((name) => (syslog[name] === "off" ? [] : [`${name} ${printAddress(syslog[name])}`]));
+  if (lines.length > 0) {
+    const kept = syslog.forward === "off" ? `kept as job ${syslog.job}` : `passed on to ${printServer(syslog.forward)}`;
+    sidecar.log("info", `syslog over ${lines.join(", ")}; messages are ${kept}`);
+  }
   const where =
     config.upstream.url === undefined
       ? `logs are kept in ${config.store.dir}`
@@ -97,17 +103,8 @@ export async function serve(version: string, options: Readonly<Record<string, un
 function loadAll(from: LoadOptions): Loaded {
   const read = loadConfig(from);
   const { config, warnings } = read;
-  refuseUnserved(config);
   checkRules(read);
   return { config, warnings, live: liveOf(config) };
-}
-
-/** What the configuration can say and this sidecar does not do: refused, lest someone rely on it. */
-function refuseUnserved(config: Config): void {
-  const unserved: readonly (readonly [string, boolean])[] = [
-    ["syslog", [config.syslog.tcp, config.syslog.udp, config.syslog.tls, config.syslog.unix].some((address) => address !== "off")],
-  ];
-  for (const [field, isSet] of unserved) if (isSet) throw new LogveilError("LV_CONFIG", `${field}: this version does not do that; leave it out`);
 }
 
 /** What is known beforehand: variables, lists, and what the configuration itself holds. */
@@ -199,6 +196,7 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
       ...(limits.requestTimeout !== "off" && { requestTimeoutMs: limits.requestTimeout }),
       maxConnections: limits.maxConnections,
     },
+    ...syslogOf(config, tls),
     turnMs: limits.queueTimeout,
   };
 }
@@ -206,3 +204,21 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
 /** What TLS of a port needs; undefined: it is cleartext. Throws `LV_CONFIG`. */
 const tlsOf = ({ cert, key, clientCa }: Config["tls"], field: string): TlsOptions | undefined =>
   cert === undefined || key === undefined ? undefined : readTls({ cert, key, clientCa }, field);
+
+/** Nothing if no listener is on. */
+function syslogOf({ syslog, upstream }: Config, certificate: TlsOptions | undefined): Pick<SidecarOptions, "syslog"> {
+  const { tcp, udp, tls, unix, forward, forwardCa } = syslog;
+  if ([tcp, udp, tls, unix].every((address) => address === "off")) return {};
+  return {
+    syslog: {
+      ...(tcp !== "off" && tcp.kind === "tcp" && { tcp }),
+      ...(udp !== "off" && udp.kind === "tcp" && { udp }),
+      ...(tls !== "off" && tls.kind === "tcp" && { tls: { listen: tls, tls: certificate! } }),
+      ...(unix !== "off" && unix.kind === "unix" && { unix: unix.path }),
+      framing: syslog.framing,
+      job: syslog.job,
+      maxMessageBytes: syslog.maxMessage,
+      ...(forward !== "off" && { forward: { ...forward, ...(forwardCa !== undefined && { ca: forwardCa }), connectTimeoutMs: upstream.connectTimeout } }),
+    },
+  };
+}

@@ -59,6 +59,29 @@ const CHECKS: readonly Check[] = [
       "syslog.tls",
       "syslog over TLS needs a certificate: set tls.cert and tls.key",
     ),
+  function syslogDestination({ syslog, upstream }) {
+    const { tcp, udp, tls, unix, forward, forwardCa } = syslog;
+    const on = Object.entries({ tcp, udp, tls, unix }).find(([, address]) => address !== "off")?.[0];
+    const own = (["tcp", "udp", "tls"] as const).find((name) => {
+      const address = syslog[name];
+      if (forward === "off" || address === "off" || address.kind !== "tcp" || (name === "udp") !== (forward.protocol === "udp")) return false;
+      return collide(address, { kind: "tcp", host: forward.host, port: forward.port });
+    });
+    return [
+      ...when(
+        on !== undefined && forward === "off" && upstream.url !== undefined,
+        `syslog.${on}`,
+        "requests go to upstream.url and nothing is kept here, so messages have nowhere to go: set syslog.forward to a syslog server",
+      ),
+      ...when(on === undefined && forward !== "off", "syslog.forward", "there is nothing to pass on: set syslog.tcp, syslog.udp, syslog.tls or syslog.unix"),
+      ...when(own !== undefined, "syslog.forward", `that is syslog.${own} itself: name another server`),
+      ...when(
+        forwardCa !== undefined && (forward === "off" || forward.protocol !== "tls"),
+        "syslog.forwardCa",
+        "authorities need a server with a certificate: set syslog.forward to tls://",
+      ),
+    ];
+  },
   function webhook({ onFinding }) {
     const used = Object.values(onFinding.actions).some((actions) => actions.includes("webhook"));
     const { url, secretFile } = onFinding.webhook;
@@ -161,7 +184,7 @@ function fileFinding(path: string, file: string): Finding[] {
 }
 
 /** What is allowed but hardly meant. */
-export function warningsOf({ listen, admin, auth, tls }: Config): Finding[] {
+export function warningsOf({ listen, admin, auth, tls, syslog }: Config): Finding[] {
   return [
     ...when(
       isExposed(listen) && auth.tokenFile === undefined && tls.clientCa === undefined,
@@ -170,6 +193,19 @@ export function warningsOf({ listen, admin, auth, tls }: Config): Finding[] {
     ),
     ...when(isExposed(listen) && tls.cert === undefined, "listen", "unmasked logs and tokens come in as cleartext from other hosts: set tls.cert and tls.key"),
     ...when(isExposed(admin.listen), "admin.listen", "other hosts can read health and metrics"),
+    ...(["tcp", "udp"] as const).flatMap((name) => {
+      const address = syslog[name];
+      return when(
+        address !== "off" && isExposed(address),
+        `syslog.${name}`,
+        "unmasked messages come in as cleartext from other hosts: have them use syslog.tls",
+      );
+    }),
+    ...when(
+      syslog.tls !== "off" && isExposed(syslog.tls) && tls.clientCa === undefined,
+      "syslog.tls",
+      "other hosts can send messages: set tls.clientCa to keep them out",
+    ),
   ];
 }
 

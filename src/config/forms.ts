@@ -1,6 +1,7 @@
 /** The forms of values: how each is written, what the program gets, what an error says was expected. The fields made of them: schema.ts. */
 import { z } from "zod";
-import { type Address, isPath, isSocketPath, parseAddress, parseQuantity, printAddress, printQuantity, SIZE_UNITS, TIME_UNITS } from "./units.js";
+import { type Address, isPath, isSocketPath, parseAddress, parseQuantity, parseServer, printAddress, printQuantity, printServer } from "./units.js";
+import { SIZE_UNITS, type SyslogServer, TIME_UNITS } from "./units.js";
 
 /** What the documentation calls a form. */
 export const FORMS = z.registry<{ readonly form: string }>();
@@ -129,6 +130,20 @@ const SOCKET_FORM = "the address of a Unix socket: unix:/path, at most 107 bytes
 
 /** A Unix socket, or `off`. */
 export const socketOrOff = () => named("unix:/path or off", orOff(addressOf(SOCKET_FORM, /^unix:\/.*$/, ["unix"]), /^(off|unix:\/.*)$/, SOCKET_FORM));
+
+const SERVER_FORM = "a syslog server: tcp://127.0.0.1:514, udp://[::1]:514 or tls://logs.example.com:6514";
+const serverCodec = z.codec(z.string(), z.custom<SyslogServer>(), {
+  decode(written, context) {
+    const server = parseServer(written);
+    if (server !== undefined) return server;
+    context.issues.push({ code: "custom", message: `expected ${SERVER_FORM}`, input: written });
+    return z.NEVER;
+  },
+  encode: printServer,
+});
+
+/** A syslog server, or `off`. */
+export const serverOrOff = () => named("server or off", orOff(serverCodec, /^(off|(tcp|udp|tls):\/\/.+:\d+)$/, SERVER_FORM));
 
 /** Milliseconds, or `off`. */
 export const timeOrOff = (bounds: Bounds = {}) => named("time or off", orOff(time(bounds), /^(off|(0|[1-9]\d*)(ms|s|m|h|d))$/, TIME_FORM));

@@ -5,4 +5,4 @@ export { type LoadedConfig, loadConfig, type LoadOptions, type Origin, printOrig
 export { checkRules } from "./rules.js";
 export { type Config, configFolders } from "./schema.js";
 export { printConfig } from "./show.js";
-export { type Address, printAddress } from "./units.js";
+export { type Address, printAddress, printServer } from "./units.js";

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { CONFIDENCES } from "../rules/compile.js";
-import { address, age, choice, count, field, group, list, optional, path, portOrOff, size, socketOrOff, socketPath } from "./forms.js";
+import { address, age, choice, count, field, group, list, optional, path, portOrOff, serverOrOff, size, socketOrOff, socketPath } from "./forms.js";
 import { FORMS, table, text, time, timeOrOff, url, word, yesNo } from "./forms.js";
 import type { Environment } from "./forms.js";
 
@@ -31,6 +31,9 @@ const stateTold = (name: string): string =>
   `Default: \`$XDG_STATE_HOME/logveil/${name}\`, else \`~/.local/state/logveil/${name}\`, else \`/var/lib/logveil/${name}\``;
 
 const ruleId = word(/^[a-z0-9]+(-[a-z0-9]+)*$/, "the id of a rule, or a confidence: low, medium, high, certain");
+
+const jobName = word(/^[!-~]{1,100}$/, "the name of a job: 1 to 100 letters, digits or signs of ASCII");
+FORMS.add(jobName, { form: "name" });
 
 /** What is done with findings. */
 export const ACTIONS = ["count", "warn", "fail-job", "webhook"] as const;
@@ -191,8 +194,24 @@ export const schema = z.strictObject({
     tcp: field(portOrOff(), "Where syslog over TCP comes in (RFC 6587)", "off"),
     udp: field(portOrOff(), "Where syslog over UDP comes in (RFC 5426)", "off"),
     tls: field(portOrOff(), "Where syslog over TLS comes in (RFC 5425): needs `tls.cert` and `tls.key`", "off"),
-    unix: field(socketOrOff(), "Unix socket on which lines come in", "off"),
-    framing: field(choice(["auto", "octet-counting", "newline"]), "How messages of a connection are told apart", "auto"),
+    unix: field(socketOrOff(), "Unix socket on which lines come in, for its owner only", "off"),
+    framing: field(
+      choice(["auto", "octet-counting", "newline"]),
+      "How messages of a connection over TCP or TLS are told apart; `auto`: by its first byte, a digit begins the count of octet counting",
+      "auto",
+    ),
+    maxMessage: field(
+      size({ min: "2KiB", max: "16MiB" }),
+      "Largest message that octet counting may announce; longer lines go on as several messages to `syslog.forward`",
+      "64KiB",
+    ),
+    job: field(jobName, "Whose secrets mask the messages, and whose streams in the store they become: one for each sender", "syslog"),
+    forward: field(
+      serverOrOff(),
+      "The syslog server that masked messages are passed on to, instead of the store: over `tcp` and `tls` with octet counting",
+      "off",
+    ),
+    forwardCa: optional(path(), "File of the authorities of that server's certificate (PEM); absent: those that Node knows"),
   }),
   audit: group("The record of findings and jobs, without bytes of logs", {
     dir: field(path(), `Folder of the record and its key. ${stateTold("audit")}`, "/var/lib/logveil/audit", state("audit")),

@@ -52,3 +52,20 @@ export const isPath = (path: string): boolean => path.startsWith("/") && !/\p{Cc
 
 /** Whether a socket can have the path. */
 export const isSocketPath = (path: string): boolean => isPath(path) && Buffer.byteLength(path) <= SOCKET_PATH_BYTES;
+
+/** Where syslog messages go on to. */
+export interface SyslogServer {
+  readonly protocol: "tcp" | "udp" | "tls";
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Reads `tcp://127.0.0.1:514`, `udp://[::1]:514` or `tls://logs.example.com:6514`. */
+export function parseServer(text: string): SyslogServer | undefined {
+  const [, protocol, six, name, digits] = /^(tcp|udp|tls):\/\/(?:\[([^\]]+)\]|([A-Za-z0-9.-]+)):([1-9]\d{0,4})$/.exec(text) ?? [];
+  const host = six ?? name;
+  if (host === undefined || (six !== undefined && isIP(six) !== 6) || Number(digits) > 65_535) return undefined;
+  return { protocol: protocol as SyslogServer["protocol"], host, port: Number(digits) };
+}
+
+export const printServer = ({ protocol, host, port }: SyslogServer): string => `${protocol}://${isIP(host) === 6 ? `[${host}]` : host}:${port}`;

@@ -4,7 +4,7 @@
  */
 import { base64Cores, base64Twice, hex, utf16 } from "./encoders/bytes.js";
 import { doubledDollar, flattened, goQuote, loggingCommand, pythonRepr, rubyInspect, singleEscaped } from "./encoders/code.js";
-import { entities, json, percent, percentTwice } from "./encoders/markup.js";
+import { entities, json, percent, percentTwice, structuredData } from "./encoders/markup.js";
 import { ansiC, backslashed, doubleQuoted, powershell, singleQuoted, windowsCmd } from "./encoders/shell.js";
 
 export interface VariantRow {
@@ -77,6 +77,7 @@ export const VARIANTS: readonly VariantRow[] = [
     value: `a<b>'c"&d`,
     expect: ["a&lt;b&gt;&#39;c&quot;&amp;d", "a&#60;b&#62;&#39;c&#34;&#38;d", "a&#x3c;b&#x3e;&#x27;c&#x22;&#x26;d"],
   }),
+  text("syslog", structuredData, { value: 'a b"c]d\\', expect: ['a b\\"c\\]d\\\\', 'a b\\\\\\"c\\]d\\\\\\\\'] }),
   text("shell-single", singleQuoted, { value: "it's-a", expect: ["it'\\''s-a", `it'"'"'s-a`] }),
   text("shell-ansi-c", ansiC, { value: "a\nb'c\\", expect: ["a\\nb\\'c\\\\"] }),
   text("shell-double", doubleQuoted, { value: 'a$b"c`d\\', expect: ['a\\$b\\"c\\`d\\\\'] }),

@@ -35,6 +35,9 @@ export interface FindingOptions {
 /** For what waits to be sent by a webhook that another one takes the place of. */
 const WEBHOOK_GRACE_MS = 60_000;
 
+/** Figures with labels. */
+export type Table = "findings" | "requests" | "syslogMessages" | "syslogDropped" | "syslogRefused";
+
 /** Sums over all streams since the start. */
 export class Figures {
   inputBytes = 0;
@@ -44,10 +47,20 @@ export class Figures {
   readonly findings = new Map<string, number>();
   /** By listener and class of the answer, joined by a space. */
   readonly requests = new Map<string, number>();
+  /** Messages that were taken, by listener. */
+  readonly syslogMessages = new Map<string, number>();
+  /** Messages that were neither kept nor passed on, by listener; `forward`: on their way out. */
+  readonly syslogDropped = new Map<string, number>();
+  /** Connections that were not taken, or closed for what came, by listener. */
+  readonly syslogRefused = new Map<string, number>();
 
-  count(table: "findings" | "requests", ...labels: readonly string[]): void {
+  count(table: Table, ...labels: readonly string[]): void {
+    this.add(table, 1, ...labels);
+  }
+
+  add(table: Table, count: number, ...labels: readonly string[]): void {
     const key = labels.join(" ");
-    this[table].set(key, (this[table].get(key) ?? 0) + 1);
+    this[table].set(key, (this[table].get(key) ?? 0) + count);
   }
 }
 

@@ -35,6 +35,9 @@ export class Refusal extends Error {
   }
 }
 
+/** Puts something around what masks a stream. */
+export type Over = (masking: RedactorStream) => RedactorStream;
+
 /** A stream that is written to. Its input is masked in order; one request writes at a time. */
 export class JobStream {
   private writer: symbol | undefined;
@@ -116,7 +119,8 @@ export class JobStream {
     this.lines.takeInput(chunk);
     this.account.input(chunk);
     await this.keep(() => this.redactor.push(chunk));
-    if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.idle(), this.holdBackMs).unref();
+    // What fails then is told to the next request.
+    if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.flush().catch(() => undefined), this.holdBackMs).unref();
     try {
       this.account.check();
     } catch (error) {
@@ -125,11 +129,11 @@ export class JobStream {
     }
   }
 
-  /** After silence what is undecided is kept as well. What fails is told to the next request. */
-  private idle(): Promise<void> {
-    return this.keep(() => this.redactor.idle())
-      .then(() => this.commit())
-      .then(undefined, () => undefined);
+  /** There was silence: what is undecided is kept as well. Resolves when it is durable, and on record. */
+  async flush(): Promise<void> {
+    clearTimeout(this.idleTimer);
+    await this.keep(() => this.redactor.idle());
+    await this.commit();
   }
 
   /** Appends what the redactor lets go, in order. */
@@ -187,7 +191,7 @@ class Job {
   readonly streams = new Map<string, Promise<JobStream>>();
   /** Those that are open, or being opened. */
   open = 0;
-  exposed: Finding[] = [];
+  readonly exposed: Finding[] = [];
   generation = 0;
   forgetting: NodeJS.Timeout | undefined;
 
@@ -224,10 +228,10 @@ export class Jobs {
     return this.jobs.has(job);
   }
 
-  /** The stream to write to; opened if it is not. Throws what {@link Jobs.check} throws. */
-  async stream(jobName: string, name: string): Promise<JobStream> {
+  /** The stream to write to; opened if it is not, with `over` around what masks it. Throws what {@link Jobs.check} throws. */
+  async stream(jobName: string, name: string, over?: Over): Promise<JobStream> {
     await this.check(jobName);
-    return this.opened(jobName, name);
+    return this.opened(jobName, name, over);
   }
 
   /** Throws what {@link HandedSecrets.check} throws. */
@@ -236,14 +240,14 @@ export class Jobs {
   }
 
   /** The stream, to see how far it is or to end it. One that could not be written goes on where the disk has it. */
-  async opened(jobName: string, name: string): Promise<JobStream> {
+  async opened(jobName: string, name: string, over?: Over): Promise<JobStream> {
     const job = this.job(jobName);
     const open = job.streams.get(name);
     const stream = await open;
     if (stream?.failed === false) return stream;
     // Another request may have opened it meanwhile.
-    if (job.streams.get(name) !== open) return this.opened(jobName, name);
-    const opening = this.open(job, name, stream);
+    if (job.streams.get(name) !== open) return this.opened(jobName, name, over);
+    const opening = this.open(job, name, over, stream);
     job.streams.set(name, opening);
     opening.catch(() => job.streams.delete(name));
     return opening;
@@ -254,8 +258,16 @@ export class Jobs {
     return this.jobs.get(job)?.streams.get(name);
   }
 
+  /** Closes a stream that no one writes to; asked for again, it goes on where it was. */
+  async retire(jobName: string, name: string): Promise<void> {
+    const job = this.jobs.get(jobName);
+    const stream = await job?.streams.get(name);
+    await stream?.close();
+    job?.streams.delete(name);
+  }
+
   /** Opens a stream when it is its job's turn, in the place of one that failed. */
-  private async open(job: Job, name: string, failed: JobStream | undefined): Promise<JobStream> {
+  private async open(job: Job, name: string, over: Over | undefined, failed: JobStream | undefined): Promise<JobStream> {
     await failed?.close();
     const full = job.open >= this.limits.maxStreams ? `job has ${job.open}` : this.taken >= this.limits.maxOpen ? `there are ${this.taken}` : undefined;
     if (full !== undefined) throw new Refusal(503, `${full} open streams, the most there may be`, { "retry-after": "10" });
@@ -264,7 +276,7 @@ export class Jobs {
     let leave: (() => void) | undefined;
     try {
       leave = await this.turns.enter(job.name);
-      const stream = await this.openStream(job, name);
+      const stream = await this.openStream(job, name, over);
       this.openStreams.add(stream);
       return stream;
     } catch (error) {
@@ -282,7 +294,7 @@ export class Jobs {
     this.taken--;
   }
 
-  private async openStream(job: Job, name: string): Promise<JobStream> {
+  private async openStream(job: Job, name: string, over: Over = (masking) => masking): Promise<JobStream> {
     const stored = await this.store.stream(job.name, name);
     const { input, output } = stored.position;
     let lines = 0;
@@ -308,7 +320,7 @@ export class Jobs {
       throw error;
     }
     if (output === 0) this.accounts.evidence.event("job", job.name, { stream: name });
-    return (opened = new JobStream(stored, redactor, account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
+    return (opened = new JobStream(stored, over(redactor), account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
   }
 
   private job(name: string): Job {
@@ -337,10 +349,9 @@ export class Jobs {
     secrets: readonly SecretInput[],
   ): Promise<{ generation: number; reports: readonly SecretReport[]; exposed: readonly Finding[] }> {
     const job = this.job(name);
-    job.exposed = [];
+    job.exposed.length = 0;
     const reports = await job.scope.addSecrets(secrets);
-    const { exposed } = job;
-    job.exposed = [];
+    const exposed = job.exposed.splice(0);
     // On disk before the answer: the next process knows what it lacks.
     await job.handed.add(secrets.map((secret) => secret.name));
     return { generation: ++job.generation, reports, exposed };

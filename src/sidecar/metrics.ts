@@ -1,5 +1,5 @@
 /** Figures for Prometheus. Labels have few values, all of them ours. They are counted as plain numbers; the library that prints them is loaded when first asked. */
-import type { Figures } from "./accounts.js";
+import type { Figures, Table } from "./accounts.js";
 
 /** What is now. */
 export interface Gauges {
@@ -79,6 +79,9 @@ const LABELLED: readonly (readonly [
             ["damaged", spool.damaged],
           ],
   ],
+  ["syslog_messages_total", "Messages that were taken", ["at"], (_, sums) => sums.syslogMessages],
+  ["syslog_dropped_total", "Messages that were neither kept nor passed on", ["at"], (_, sums) => sums.syslogDropped],
+  ["syslog_refused_total", "Connections that were not taken, or closed for what came", ["at"], (_, sums) => sums.syslogRefused],
 ];
 
 /** Prints the figures in the text format of Prometheus; answers its media type too. */

@@ -23,6 +23,7 @@ import { FairShare } from "./share.js";
 import type { Backoff } from "./spool/delivery.js";
 import { Spool } from "./spool/spool.js";
 import { isName, Store, type StoreOptions } from "./store.js";
+import { openSyslog, type Syslog, type SyslogOptions } from "./syslog.js";
 import { type ListedToken, Tokens } from "./tokens.js";
 
 /** What can change while the sidecar runs. */
@@ -62,6 +63,8 @@ export interface SidecarOptions extends LiveOptions {
     readonly maxHeldBytes: number;
     readonly spool?: SpoolSetting;
   };
+  /** Absent: no syslog. */
+  readonly syslog?: SyslogOptions;
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   /** Longest wait of a new stream, or of a request that is forwarded, for its turn, in milliseconds. */
@@ -94,6 +97,8 @@ export interface Sidecar {
   refreshed(): void;
   /** Where the control API is over TCP. */
   readonly control: Bound | undefined;
+  /** Where syslog comes in. */
+  readonly syslog: Syslog["addresses"];
   /** Stops taking requests, waits for those under way for at most so many milliseconds. False if some had to be cut off. */
   close(graceMs: number): Promise<boolean>;
 }
@@ -139,6 +144,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   ];
   const spool = options.upstream?.spool && (await Spool.open({ ...options.upstream.spool, log }));
   if (spool !== undefined) checks.push({ name: "spool", run: () => spool.check() });
+  let syslog: Syslog | undefined;
+  if (options.syslog !== undefined) checks.push({ name: "syslog", run: async () => syslog?.problem() });
   const failed = (error: unknown): void => log("error", `a request failed: ${describe(error)}`);
   const access: Access = {
     check: ({ request, connection }, job) => tokens.check(request, connection, job),
@@ -233,16 +240,27 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   ];
   for (const timer of timers) timer.unref();
 
-  const listen = await listenOn(data.server, options.listen, "listen");
-  const adminAddress = options.admin && (await listenOn(admin.server, options.admin, "admin.listen"));
-  if (options.socket !== undefined) await listenOn(control.server, { path: options.socket }, "control.socket");
-  const remoteAddress = remote && (await listenOn(remote.door.server, remote.where, "control.tcp"));
+  const doors = [data, admin, control, ...(remote ? [remote.door] : [])];
+  let listen: Bound;
+  let adminAddress: Bound | undefined;
+  let remoteAddress: Bound | undefined;
+  try {
+    listen = await listenOn(data.server, options.listen, "listen");
+    adminAddress = options.admin && (await listenOn(admin.server, options.admin, "admin.listen"));
+    if (options.socket !== undefined) await listenOn(control.server, { path: options.socket }, "control.socket");
+    remoteAddress = remote && (await listenOn(remote.door.server, remote.where, "control.tcp"));
+    syslog = options.syslog && (await openSyslog(options.syslog, { jobs, accounts, limits: options.server, holdBackMs: engine.limits.holdBackMs, log }));
+  } catch (error) {
+    await Promise.all(doors.map((door) => door.stop(0)));
+    throw error;
+  }
   state.started = true;
   for (const [name, result] of Object.entries(await runChecks(checks))) if (result !== "ok") log("error", `not ready: ${name}: ${result}`);
   return {
     listen,
     admin: adminAddress,
     socket: options.socket,
+    syslog: syslog?.addresses ?? {},
     control: remoteAddress,
     get rules() {
       return engine.stats().rules;
@@ -264,7 +282,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       const until = performance.now() + graceMs;
       state.draining = true;
       for (const timer of timers) clearInterval(timer);
-      const whole = (await Promise.all([data, control, ...(remote ? [remote.door] : [])].map((door) => door.stop(graceMs)))).every(Boolean);
+      const ending = doors.filter((door) => door !== admin).map((door) => door.stop(graceMs));
+      const whole = (await Promise.all([...ending, syslog?.close(graceMs) ?? true])).every(Boolean);
       await jobs.close();
       await upstream?.close();
       await accounts.close(Math.max(0, until - performance.now()));

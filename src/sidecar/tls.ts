@@ -23,9 +23,14 @@ export function readTls(files: TlsFiles, field: string): TlsOptions {
   if (!matches(leaf, key, files.key, `${field}.key`)) throw wrong(`${field}.key`, files.key, `is not the key of the certificate in ${files.cert}`);
   const base: TlsOptions = { cert, key, minVersion: "TLSv1.2", ciphers: CIPHERS, honorCipherOrder: true };
   if (files.clientCa === undefined) return base;
-  const ca = read(files.clientCa, `${field}.clientCa`);
-  certificates(ca, files.clientCa, `${field}.clientCa`);
-  return { ...base, ca, requestCert: true, rejectUnauthorized: true };
+  return { ...base, ca: readAuthorities(files.clientCa, `${field}.clientCa`), requestCert: true, rejectUnauthorized: true };
+}
+
+/** Certificates of authorities. Throws `LV_CONFIG` naming field and file. */
+export function readAuthorities(file: string, field: string): Buffer {
+  const pem = read(file, field);
+  certificates(pem, file, field);
+  return pem;
 }
 
 const wrong = (field: string, file: string, message: string): LogveilError => new LogveilError("LV_CONFIG", `${field}: ${file} ${message}`);

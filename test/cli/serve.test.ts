@@ -1,9 +1,10 @@
 /** `logveil serve` as a process: useful without configuration, ends in order, loses nothing that it acknowledged, keeps nothing raw. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
-import { expect, test } from "vitest";
-import { everyFile, logveil, SECRET, serve } from "../support/process.js";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { everyFile, freePort, logveil, SECRET, serve } from "../support/process.js";
 import { call, temporary } from "../support/sidecar.js";
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
@@ -92,6 +93,46 @@ test("refuses what it cannot do, by name", { timeout: 60_000 }, async () => {
     2,
     expect.stringContaining(`listen: cannot listen on 127.0.0.1:${port}: another process listens there; choose another address`),
   ]);
-  const syslog = logveil({ ...other, LOGVEIL_SYSLOG_UDP: "127.0.0.1:5514" }, ["serve"]);
-  expect([syslog.status, syslog.stderr]).toEqual([2, expect.stringContaining("syslog: this version does not do that; leave it out")]);
+  const nowhere = logveil({ ...other, LOGVEIL_SYSLOG_UDP: "127.0.0.1:5514" }, ["serve", "--upstream", "https://logs.example.com"]);
+  expect([nowhere.status, nowhere.stderr]).toEqual([2, expect.stringContaining("messages have nowhere to go: set syslog.forward to a syslog server")]);
+  const server = createServer().listen(0, "127.0.0.1");
+  onTestFinished(() => void server.close());
+  await once(server, "listening");
+  const held = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const syslog = logveil({ ...other, XDG_RUNTIME_DIR: join(home, "other"), LOGVEIL_SYSLOG_TCP: held }, [
+    "serve",
+    "--listen",
+    "127.0.0.1:0",
+    "--admin-listen",
+    "127.0.0.1:0",
+  ]);
+  expect([syslog.status, syslog.stderr]).toEqual([
+    2,
+    expect.stringContaining(`syslog.tcp: cannot listen on ${held}: another process listens there; choose another address`),
+  ]);
+});
+
+test("takes syslog, keeps what it took when it is killed, and says where it is", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  const tcp = await freePort();
+  const syslog = { LOGVEIL_SYSLOG_TCP: `127.0.0.1:${tcp}`, LOGVEIL_SYSLOG_UNIX: `unix:${join(home, "run", "log.sock")}` };
+  const { child, lines } = await serve(home, undefined, [], syslog);
+  const socket = connect(tcp, "127.0.0.1");
+  const closed = once(socket.resume(), "close");
+  socket.end(`<13>first ${SECRET}\n<13>second\n`);
+  // The sidecar closes its side when all is kept.
+  await closed;
+  const path = "/v1/jobs/syslog/streams/tcp-127.0.0.1";
+  const expected = "<13>first [REDACTED:BUILD_TOKEN]\n<13>second\n";
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  expect(lines()).toContain(`info syslog over tcp 127.0.0.1:${tcp}, unix unix:${join(home, "run", "log.sock")}; messages are kept as job syslog`);
+  for (const file of everyFile(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
+  const again = await serve(home, undefined, [], syslog);
+  const next = connect(tcp, "127.0.0.1");
+  next.end("<13>third\n");
+  await vi.waitFor(async () => expect((await call({ port: again.port }, "GET", path)).body).toBe(`${expected}<13>third\n`), { timeout: 20_000, interval: 20 });
+  again.child.kill("SIGTERM");
+  expect(await once(again.child, "exit")).toEqual([0, null]);
+  expect(logveil(again.env, ["audit", "verify", join(home, "state", "logveil", "audit")]).status).toBe(0);
 });

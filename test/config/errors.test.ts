@@ -10,6 +10,7 @@ const SIZE = "expected a size such as 64MiB, with one of the units B, KiB, MiB, 
 const TIME = "expected a time such as 250ms, 5s or 10m, with one of the units ms, s, m, h, d";
 const PATH = "expected an absolute path, such as /var/lib/logveil";
 const ADDRESS = "expected an address: 127.0.0.1:8514, [::1]:8514 or unix:/path";
+const SERVER = "expected off or a syslog server: tcp://127.0.0.1:514, udp://[::1]:514 or tls://logs.example.com:6514";
 const URL = "expected a URL such as https://logs.example.com/path";
 
 describe("one thing wrong with a file", () => {
@@ -77,6 +78,13 @@ describe("one thing wrong with a file", () => {
     ["listen: 1.2.3.4:70000\n", `FILE:1: listen: ${ADDRESS}`],
     ["syslog: { udp: unix:/x }\n", "FILE:1: syslog.udp: expected off or an address: 127.0.0.1:8514 or [::1]:8514"],
     ["syslog: { udp: 1.2.3.4:70000 }\n", "FILE:1: syslog.udp: expected off or an address: 127.0.0.1:8514 or [::1]:8514"],
+    ["syslog: { forward: 127.0.0.1:514 }\n", `FILE:1: syslog.forward: ${SERVER}`],
+    ["syslog: { forward: tcp://logs.example.com }\n", `FILE:1: syslog.forward: ${SERVER}`],
+    ["syslog: { forward: 'tls://a b:1' }\n", `FILE:1: syslog.forward: ${SERVER}`],
+    ["syslog: { forward: 'udp://[1.2.3.4]:1' }\n", `FILE:1: syslog.forward: ${SERVER}`],
+    ["syslog: { forward: 'tcp://h:70000' }\n", `FILE:1: syslog.forward: ${SERVER}`],
+    ["syslog: { job: 'a b' }\n", "FILE:1: syslog.job: expected the name of a job: 1 to 100 letters, digits or signs of ASCII"],
+    ["syslog: { maxMessage: 1KiB }\n", "FILE:1: syslog.maxMessage: expected a size from 2KiB to 16MiB"],
     ["syslog: { unix: /x }\n", "FILE:1: syslog.unix: expected off or the address of a Unix socket: unix:/path, at most 107 bytes of path"],
     ["store: { dir: logs }\n", `FILE:1: store.dir: ${PATH}; a relative one would depend on where logveil is started`],
     ["store: { dir: ~/logs }\n", `FILE:1: store.dir: ${PATH}; ~ is not expanded here: write the path out`],
@@ -199,6 +207,16 @@ describe("what does not go together", () => {
       ["FILE:2: control.tcp: the control API over TCP needs certificates of both sides: set control.tls.cert, control.tls.key, control.tls.clientCa"],
     ],
     ["syslog:\n  tls: 127.0.0.1:1\n", ["FILE:2: syslog.tls: syslog over TLS needs a certificate: set tls.cert and tls.key"]],
+    [
+      "upstream: { url: https://x.example/ }\nsyslog:\n  udp: 127.0.0.1:1\n",
+      ["FILE:3: syslog.udp: requests go to upstream.url and nothing is kept here, so messages have nowhere to go: set syslog.forward to a syslog server"],
+    ],
+    ["syslog:\n  forward: tcp://h:1\n", ["FILE:2: syslog.forward: there is nothing to pass on: set syslog.tcp, syslog.udp, syslog.tls or syslog.unix"]],
+    ["syslog: { tcp: 0.0.0.0:1, forward: 'tcp://127.0.0.1:1' }\n", ["FILE:1: syslog.forward: that is syslog.tcp itself: name another server"]],
+    [
+      "syslog: { tcp: 127.0.0.1:1, forward: 'tcp://h:1', forwardCa: /x }\n",
+      ["FILE:1: syslog.forwardCa: authorities need a server with a certificate: set syslog.forward to tls://"],
+    ],
     ["onFinding:\n  actions: { low: webhook }\n", ["FILE:2: onFinding.actions: the action webhook needs onFinding.webhook.url"]],
     ["onFinding:\n  webhook: { url: https://x.example/ }\n", ["FILE:2: onFinding.webhook.url: messages are signed: set onFinding.webhook.secretFile"]],
     ["mask:\n  text: x\n", ["FILE:2: mask.text: a mask text goes with the styles fixed and length, not label"]],
@@ -245,7 +263,7 @@ describe("what does not go together", () => {
 
   test("what goes together is taken", () => {
     const tls = `{ cert: /c, key: ${key}, clientCa: /d }`;
-    const text = `tls: ${tls}\ncontrol: { tcp: 127.0.0.1:9, tls: ${tls} }\nsyslog: { tls: 127.0.0.1:1, udp: 127.0.0.1:1 }\nonFinding: { actions: { low: webhook }, ${WEBHOOK} }\nmask: { style: fixed, text: x }\n`;
+    const text = `tls: ${tls}\ncontrol: { tcp: 127.0.0.1:9, tls: ${tls} }\nsyslog: { tls: 127.0.0.1:1, udp: 127.0.0.1:1, forward: 'tls://[::1]:1', forwardCa: /e }\nupstream: { url: https://x.example/ }\nonFinding: { actions: { low: webhook }, ${WEBHOOK} }\nmask: { style: fixed, text: x }\n`;
     expect(loadText(text).warnings).toEqual([]);
   });
 
@@ -263,6 +281,11 @@ describe("what does not go together", () => {
       "FILE:1: listen: other hosts can send logs: neither auth.tokenFile nor tls.clientCa keeps them out",
       "FILE:1: listen: unmasked logs and tokens come in as cleartext from other hosts: set tls.cert and tls.key",
       "FILE:2: admin.listen: other hosts can read health and metrics",
+    ]);
+    const text = `tls: { cert: /c, key: ${key} }\nsyslog:\n  tcp: 127.0.0.1:1\n  udp: 0.0.0.0:1\n  tls: "[::]:2"\n`;
+    expect(loadText(text).warnings.map((line) => line.replace(/^.*\.yaml/, "FILE"))).toEqual([
+      "FILE:4: syslog.udp: unmasked messages come in as cleartext from other hosts: have them use syslog.tls",
+      "FILE:5: syslog.tls: other hosts can send messages: set tls.clientCa to keep them out",
     ]);
   });
 });

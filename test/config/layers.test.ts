@@ -44,6 +44,10 @@ function valuesOf(field: Field): fc.Arbitrary<unknown> {
   if (path === "secrets.env") return fc.oneof(fc.constantFrom("auto", "off"), fc.subarray(["A", "B_*", "*"], { minLength: 1 }));
   if (path === "rules.disable") return fc.uniqueArray(ruleIds);
   if (path === "spool.headers") return fc.subarray(["x-tenant", "stream-name", "x-1"]);
+  if (path === "syslog.job") return fc.constantFrom("syslog", "a:b", "'#1'");
+  if (path === "syslog.maxMessage") return quantities(SIZE_UNITS, 2 ** 11, 2 ** 24);
+  if (path === "syslog.forward") return fc.constantFrom("tls://logs.example.com:6514", "tls://[::1]:6514");
+  if (path === "syslog.udp") return port(field);
   if (form === "list of paths") return fc.subarray(["/a", "/b c", "/c: d #e", "/ä"]);
   if (form === "path") return fc.constantFrom(`/srv/${path}/1`, `/srv/${path}/with space`, `/srv/${path}/it's: "quoted" #5`);
   if (form === "URL") return fc.constantFrom("https://logs.example.com/a", "http://127.0.0.1:8080");
@@ -72,8 +76,8 @@ interface Layers {
 const NEEDED = /^(tls|control\.tls)\.|^mask\.|^onFinding\.webhook/;
 
 describe.each([
-  ["store", /^upstream\.url$|^spool\.enabled$/, NEEDED],
-  ["upstream", /^store\./, new RegExp(`${NEEDED.source}|^upstream\\.url$`)],
+  ["store", /^upstream\.url$|^spool\.enabled$|^syslog\.forward/, NEEDED],
+  ["upstream", /^store\./, new RegExp(`${NEEDED.source}|^upstream\\.url$|^syslog\\.(udp|forward)`)],
 ])("into the %s", (_, without, needed) => {
   const fields = FIELDS.filter(({ path }) => !without.test(path));
   const layers = fc.record(

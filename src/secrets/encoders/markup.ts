@@ -1,4 +1,4 @@
-/** Spellings in URLs, JSON, XML and HTML. */
+/** Spellings in URLs, JSON, XML, HTML and syslog's structured data. */
 
 const hex2 = (byte: number, upper: boolean): string => {
   const digits = byte.toString(16).padStart(2, "0");
@@ -107,3 +107,6 @@ export function entities(text: string): string[] {
     replace('&<>"', "&#39;").replaceAll("&quot;", "&#34;"),
   ];
 }
+
+/** A value of structured data (RFC 5424 §6.3.3), and JSON in one. */
+export const structuredData = (text: string): string[] => [text, ...jsonOnce(text)].map((spelling) => spelling.replaceAll(/["\\\]]/g, "\\$&"));

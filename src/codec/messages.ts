@@ -1,0 +1,220 @@
+/**
+ * Syslog messages of one sender as text, and masked text as messages again. The text has a line end behind each message, so that a stream of the engine can take one sender
+ * after the other's end as lines; since masks keep line ends, the n-th of what comes back is the n-th of what went in, and messages are told apart by counting. Line ends
+ * that tell nothing, or more than that a message ends, have a {@link Mark}.
+ *
+ *     octet counting   3 SP a LF b  1 SP c      text  a LF b LF c LF      marks  0 inside
+ */
+import { LogveilError } from "../errors.js";
+import { countLines } from "../core/lines.js";
+
+/** How messages of a connection are told apart: RFC 6587 §3.4. `auto`: by the first byte, a digit begins a count. */
+export type MessageFraming = "auto" | "octet-counting" | "newline";
+
+/** A line end of the text, counted from 0, that stands inside a message, or is the last byte of it. Others were put behind a message, or ended it on the wire. */
+export interface Mark {
+  readonly line: number;
+  readonly is: "inside" | "last";
+}
+
+export interface MessageText {
+  readonly text: Uint8Array;
+  readonly marks: readonly Mark[];
+}
+
+const LF = 0x0a;
+const SPACE = 0x20;
+const ZERO = 0x30;
+const NINE = 0x39;
+/** Most digits of a count. */
+const MAX_DIGITS = 10;
+const LINE_END = Buffer.from([LF]);
+
+/** Puts text together, and marks. */
+class TextBuilder {
+  private pieces: Uint8Array[] = [];
+  private marks: Mark[] = [];
+  private lines = 0;
+  private last = -1;
+
+  /** A piece of a message. */
+  add(piece: Uint8Array): void {
+    if (piece.length === 0) return;
+    for (let at = piece.indexOf(LF); at >= 0; at = piece.indexOf(LF, at + 1)) this.marks.push({ line: this.lines++, is: "inside" });
+    this.pieces.push(piece);
+    this.last = piece.at(-1)!;
+  }
+
+  /** The message ends: a line end of its own will do, if it has not been told of otherwise. */
+  end(): void {
+    const own = this.marks.at(-1);
+    if (this.last === LF && own?.line === this.lines - 1) this.marks[this.marks.length - 1] = { line: own.line, is: "last" };
+    else {
+      this.pieces.push(LINE_END);
+      this.lines++;
+    }
+    this.last = -1;
+  }
+
+  take(): MessageText {
+    const taken = { text: this.pieces.length === 1 ? this.pieces[0]! : Buffer.concat(this.pieces), marks: this.marks };
+    this.pieces = [];
+    this.marks = [];
+    return taken;
+  }
+}
+
+/** From the bytes of one sender to text. Throws `LV_FRAMING` for a count that is none, or that is too large; nothing may be read then. */
+export class MessageReader {
+  private readonly builder = new TextBuilder();
+  private mode: MessageFraming;
+  /** Bytes of the message at hand that are yet to come; -1: its count is read. */
+  private left = -1;
+  private count = 0;
+  private digits = 0;
+  private isCut = false;
+  private whole = 0;
+
+  constructor(
+    framing: MessageFraming,
+    private readonly maxMessageBytes: number,
+  ) {
+    this.mode = framing;
+  }
+
+  /** How many messages came to their end since this was asked last. */
+  takeCount(): number {
+    const { whole } = this;
+    this.whole = 0;
+    return whole;
+  }
+
+  /** Whether a part of a message was read, or of its count. */
+  get isInside(): boolean {
+    return this.isCut || this.left > 0 || this.digits > 0;
+  }
+
+  /** The text of a piece of the connection, a view of it if it can be. */
+  read(chunk: Uint8Array): MessageText {
+    if (this.mode === "auto" && chunk.length > 0) this.mode = isDigit(chunk[0]!) ? "octet-counting" : "newline";
+    if (this.mode === "octet-counting") {
+      this.readCounted(chunk);
+      return this.builder.take();
+    }
+    this.whole += countLines(chunk);
+    if (chunk.length > 0) this.isCut = chunk.at(-1) !== LF;
+    return { text: chunk, marks: [] };
+  }
+
+  /** The text of messages that came each by itself. */
+  readWhole(messages: readonly Uint8Array[]): MessageText {
+    for (const message of messages) {
+      this.builder.add(message);
+      this.builder.end();
+    }
+    this.whole += messages.length;
+    return this.builder.take();
+  }
+
+  /** Nothing more comes: half a message is one. */
+  end(): MessageText {
+    const isPart = this.isCut || this.left > 0;
+    [this.isCut, this.left, this.digits] = [false, -1, 0];
+    if (isPart) {
+      this.builder.end();
+      this.whole++;
+    }
+    return this.builder.take();
+  }
+
+  private readCounted(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length;) {
+      if (this.left < 0) {
+        this.readCount(chunk[at++]!);
+        continue;
+      }
+      const end = Math.min(chunk.length, at + this.left);
+      this.builder.add(chunk.subarray(at, end));
+      this.left -= end - at;
+      at = end;
+      if (this.left > 0) return;
+      this.builder.end();
+      this.whole++;
+      this.left = -1;
+    }
+  }
+
+  private readCount(byte: number): void {
+    if (isDigit(byte)) {
+      if (this.digits === 0 && byte === ZERO) throw fault("a count of bytes begins with 0");
+      if (++this.digits > MAX_DIGITS) throw fault(`a count of bytes has more than ${MAX_DIGITS} digits`);
+      this.count = this.count * 10 + byte - ZERO;
+      return;
+    }
+    if (byte !== SPACE || this.digits === 0)
+      throw fault("expected a count of bytes and a space before a message; for one message a line set syslog.framing to newline");
+    if (this.count > this.maxMessageBytes) throw fault(`a message of more than ${this.maxMessageBytes} bytes; raise syslog.maxMessage to take it`);
+    [this.left, this.count, this.digits] = [this.count, 0, 0];
+  }
+}
+
+const isDigit = (byte: number): boolean => byte >= ZERO && byte <= NINE;
+const fault = (message: string): LogveilError => new LogveilError("LV_FRAMING", message);
+
+/** From masked text to messages: the way back of {@link MessageReader}. */
+export class MessageSplitter {
+  private readonly marks: Mark[] = [];
+  private lines = 0;
+  private held: Buffer[] = [];
+  private heldBytes = 0;
+
+  /** Messages of more bytes are cut into several: a mask may have made one longer than what it was, or a line has no end. */
+  constructor(private readonly maxMessageBytes: number) {}
+
+  /** Tells the marks of the text whose masked bytes are yet to come. */
+  expect(marks: readonly Mark[]): void {
+    for (const mark of marks) this.marks.push(mark);
+  }
+
+  /** The messages that masked text completes. Empty ones, which no count can tell, are left out. */
+  split(pieces: readonly Uint8Array[]): Buffer[] {
+    const messages: Buffer[] = [];
+    for (const piece of pieces) {
+      for (let from = 0; from < piece.length;) {
+        const at = piece.indexOf(LF, from);
+        const end = at < 0 ? piece.length : at + 1;
+        const mark = at >= 0 && this.marks[0]?.line === this.lines ? this.marks.shift()! : undefined;
+        if (at >= 0) this.lines++;
+        const ends = at >= 0 && mark?.is !== "inside";
+        this.hold(piece.subarray(from, ends && mark === undefined ? at : end), messages);
+        if (ends) this.finish(messages);
+        from = end;
+      }
+    }
+    return messages;
+  }
+
+  /** What is left when nothing more comes. */
+  end(): Buffer[] {
+    const messages: Buffer[] = [];
+    this.finish(messages);
+    return messages;
+  }
+
+  private hold(piece: Uint8Array, messages: Buffer[]): void {
+    for (let from = 0; from < piece.length;) {
+      if (this.heldBytes === this.maxMessageBytes) this.finish(messages);
+      // A copy: the piece may be a view of memory that is used again.
+      const part = Buffer.from(piece.subarray(from, from + this.maxMessageBytes - this.heldBytes));
+      this.held.push(part);
+      this.heldBytes += part.length;
+      from += part.length;
+    }
+  }
+
+  private finish(messages: Buffer[]): void {
+    if (this.heldBytes > 0) messages.push(Buffer.concat(this.held));
+    this.held = [];
+    this.heldBytes = 0;
+  }
+}
