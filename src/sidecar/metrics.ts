@@ -1,5 +1,5 @@
 /** Figures for Prometheus. Labels have few values, all of them ours. They are counted as plain numbers; the library that prints them is loaded when first asked. */
-import type { Figures, Table } from "./accounts.js";
+import type { Figures } from "./accounts.js";
 
 /** What is now. */
 export interface Gauges {
