@@ -42,7 +42,7 @@ export async function serve(home: string, ports?: readonly [number, number], arg
   onTestFinished(() => void child.kill("SIGKILL"));
   let told = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
-  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 20_000, interval: 50 });
+  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 60_000, interval: 50 });
   const lines = (): string[] =>
     told
       .split("\n")
