@@ -54,22 +54,24 @@ export interface LineTaker {
   torn(): void;
 }
 
-/** Reads a file's lines with flat memory. `settleMs`: a last line that seems unfinished is read again after so long, for someone may be writing it. */
+/** Reads a file's lines with flat memory. `settleMs`: a last line that seems unfinished, or a file without any, is read again after so long, for someone may be writing it. */
 export async function readLines(path: string, taker: LineTaker, settleMs = 0): Promise<void> {
   const handle = await open(path, constants.O_RDONLY);
   try {
     let buffer = Buffer.allocUnsafe(READ_BYTES);
     let filled = 0;
     let settled = settleMs === 0;
+    let isEmpty = true;
     for (;;) {
       const { bytesRead } = await handle.read(buffer, filled, buffer.length - filled, null);
       if (bytesRead === 0) {
-        if (filled === 0) return;
+        if (filled === 0 && (settled || !isEmpty)) return;
         if (settled) return taker.torn();
         settled = true;
         await new Promise((resolve) => setTimeout(resolve, settleMs));
         continue;
       }
+      isEmpty = false;
       const end = filled + bytesRead;
       let start = 0;
       for (let at = buffer.subarray(0, end).indexOf(10, filled); at >= 0; at = buffer.subarray(0, end).indexOf(10, start)) {

@@ -48,6 +48,8 @@ export class StoreOutlets {
   private readonly taken = new Set<string>();
   /** Open, and no one writes; the one that waits longest is first. */
   private readonly free = new Set<string>();
+  /** Being closed to make room: who comes back waits for that. */
+  private readonly retiring = new Map<string, Promise<void>>();
 
   constructor(
     private readonly jobs: Jobs,
@@ -78,6 +80,7 @@ export class StoreOutlets {
 
   private async stream(name: string): Promise<JobStream> {
     const open = (): Promise<JobStream> => this.jobs.stream(this.job, name, (masking) => overMessages(masking, this.maxMessageBytes));
+    await this.retiring.get(name)?.catch(() => undefined);
     for (;;) {
       try {
         const stream = await open();
@@ -88,8 +91,9 @@ export class StoreOutlets {
         const [oldest] = this.free;
         if (!(error instanceof Refusal) || oldest === undefined) throw error;
         this.free.delete(oldest);
-        this.taken.add(oldest);
-        await this.jobs.retire(this.job, oldest).finally(() => this.taken.delete(oldest));
+        const retiring = this.jobs.retire(this.job, oldest).finally(() => this.retiring.delete(oldest));
+        this.retiring.set(oldest, retiring);
+        await retiring;
       }
     }
   }

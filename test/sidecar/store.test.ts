@@ -148,7 +148,7 @@ test("probes do not get in one another's way", async () => {
 
 test("names of any kind are safe, and old jobs go", async () => {
   const folder = join(temporary(), "logs");
-  const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 });
+  const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1e6 });
   const names = ["..", ".", "a/b", "*", "ü", "x y", "%2e"];
   for (const name of names) {
     const stream = await store.stream(name, name);
@@ -163,7 +163,7 @@ test("names of any kind are safe, and old jobs go", async () => {
     expect(Buffer.concat(pieces).toString()).toBe(name);
   }
   expect(await store.read("..", "nope", 0)).toBeUndefined();
-  expect(await store.prune(Date.now() + 500, () => false)).toEqual([]);
-  expect((await store.prune(Date.now() + 5000, (job) => job === "ü")).toSorted()).toEqual(names.filter((name) => name !== "ü").toSorted());
+  expect(await store.prune(Date.now() + 5e5, () => false)).toEqual([]);
+  expect((await store.prune(Date.now() + 5e6, (job) => job === "ü")).toSorted()).toEqual(names.filter((name) => name !== "ü").toSorted());
   expect((await store.jobs()).map(({ job }) => job)).toEqual(["ü"]);
 });

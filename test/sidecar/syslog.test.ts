@@ -205,6 +205,21 @@ describe("into the store", () => {
       expect(await read(sidecar, "udp-127.0.0.1")).toContain("<13>after\n");
     }, WAIT);
   });
+
+  test("while secrets of the job are missing that a process before was given, nothing is taken", async () => {
+    const { sidecar, folder } = await start({ syslog: LISTENING });
+    const tell = (to: Sidecar): Promise<unknown> => call({ socket: to.socket! }, "POST", "/v1/jobs/syslog/secrets", "JOB=job-secret-4711");
+    await tell(sidecar);
+    await say(sidecar, "<13>job-secret-4711 one\n");
+    await sidecar.close(1000);
+    const store = { folder: join(folder, "logs"), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } as const;
+    const { sidecar: again, logs } = await start({ syslog: LISTENING, store });
+    await say(again, "<13>job-secret-4711 not taken\n");
+    expect(logs.join("\n")).toContain("1 secrets of this job were lost");
+    await tell(again);
+    await say(again, "<13>job-secret-4711 two\n");
+    await holds(again, "tcp-127.0.0.1", "<13>[REDACTED:JOB] one\n<13>[REDACTED:JOB] two\n");
+  });
 });
 
 describe("rude clients", () => {
@@ -449,6 +464,24 @@ describe("passed on", () => {
     await say(other, "<13>nobody\n");
     expect(await other.close(100)).toBe(false);
   });
+});
+
+test.each(["kept", "passed on"])("what is %s is accounted for like what comes in otherwise, and nothing is taken of a job that has failed", async (where) => {
+  const server = await listener();
+  const onFinding = { actions: { certain: ["fail-job"] } } as const;
+  const { sidecar, witness, logs } = await start({ syslog: where === "kept" ? LISTENING : forwardTo("tcp", server.port), onFinding });
+  const raw = `<13>clean\n<13>found ${SECRET}\n`;
+  await say(sidecar, raw);
+  await say(sidecar, "<13>not taken\n");
+  const sum = { input: raw.length, output: raw.replace(SECRET, MASK) };
+  expect(witness.sums.get("syslog/tcp-127.0.0.1")).toMatchObject(sum);
+  expect(await metric(sidecar, "input_bytes_total")).toBe(raw.length);
+  expect(await metric(sidecar, "failed_jobs")).toBe(1);
+  expect(logs.join("\n")).toContain("a connection was closed: secret GLOBAL was found in this job");
+  expect((await call({ socket: sidecar.socket! }, "DELETE", "/v1/jobs/syslog")).status).toBe(200);
+  await say(sidecar, "<13>more\n");
+  if (where === "kept") await holds(sidecar, "tcp-127.0.0.1", `${sum.output}<13>more\n`);
+  else await vi.waitFor(() => expect(server.told()).toBe([`<13>clean`, `<13>found ${MASK}`, "<13>more"].map(counted).join("")), WAIT);
 });
 
 describe.skipIf(!HAVE_OPENSSL)("over TLS", () => {
