@@ -102,9 +102,9 @@ class Sender {
       this.knowsLate ||= await this.world.tellLate();
       const status = this.knowsLate ? await this.put(path, CODINGS[coding].encode(log), coding) : undefined;
       if (status === 201) return;
-      must(status === undefined || status === 503, `answered ${status}`);
+      must(status === undefined || [502, 503, 504].includes(status), `answered ${status}`);
       // One that was started anew does not know what was handed over before.
-      if (status === 503) this.knowsLate = false;
+      if (status !== undefined) this.knowsLate = false;
       await sleep(this.random.int(1, 20));
     }
   }
