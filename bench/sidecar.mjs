@@ -131,7 +131,7 @@ const serveArgs = (more) => [
   "4096",
   ...more,
 ];
-const LISTENING = /listening on http:\/\/[\d.]+:(\d+)/;
+const LISTENING = /listening on http:\/\/[\d.]+:(\d+)["\n]/;
 
 const starts = [];
 for (let i = 0; i < ROUNDS; i++) {
@@ -146,6 +146,8 @@ const proxies = {
   pass: await start([join(root, "bench/passthrough.mjs"), upstream.url], {}, /^(\d+)\n/m),
   mask: await start(serveArgs(["--upstream", upstream.url]), serveEnv, LISTENING),
 };
+// Garbage of the start is given back after a while.
+await new Promise((resolve) => setTimeout(resolve, smoke ? 0 : 7000));
 const base = usage(proxies.mask.child.pid).rss;
 record("sidecar: memory when started", base / MB, "MiB");
 
@@ -197,7 +199,7 @@ await measure(
   "req/s",
   [">=", 0.85],
 );
-const packed = gzipSync(part(smoke ? MB : 16 * MB), { level: 6 });
+const packed = gzipSync(part(smoke ? MB : 4 * MB), { level: 6 });
 await measure("gzip in and out, 2 connections", throughput(packed, 2, 1, "Content-Encoding: gzip\r\n"), "MB/s", [">=", 0.9]);
 
 /** Milliseconds from a line's write to its arrival upstream, on one open request. */
