@@ -86,7 +86,7 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
 async function receive(call: Call, jobs: Jobs, { job, stream: name }: Names): Promise<void> {
   const { request, response } = call;
   const coding = request.headers["content-encoding"];
-  if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here");
+  if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here: send the log as it is");
   const offset = offsetOf(request.headers[OFFSET]);
   const stream = await jobs.stream(job, name);
   const writer = stream.claim(offset);
