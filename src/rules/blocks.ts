@@ -11,7 +11,7 @@ import type { StreamText } from "./text.js";
 /** Longest block, in bytes. */
 export const MAX_BLOCK_BYTES = 1 << 20;
 /** Longest line that is kept back until its end is known. */
-const MAX_LINE_BYTES = 4096;
+export const MAX_LINE_BYTES = 4096;
 /** Lines without anything of a block after which it is over. */
 const MAX_STRAY_LINES = 40;
 /** Words from which on more than the last of a line belongs to the block: quoted lines of source code. */
@@ -19,6 +19,16 @@ const LONG_WORD_BYTES = 16;
 /** Bytes of a begin literal. */
 const MAX_BEGIN_BYTES = 128;
 const LF = 0x0a;
+
+/** Where the line at `at` ends, or is cut for its length, and the next begins; undefined if that depends on bytes to come, or there are none. */
+export function lineAt(text: StreamText, at: number): { readonly end: number; readonly next: number } | undefined {
+  const newline = text.indexOf(LF, at);
+  const limit = at + MAX_LINE_BYTES;
+  if (newline >= 0 && newline <= limit) return { end: newline, next: newline + 1 };
+  if (newline < 0 && text.total < limit && !text.ended) return undefined;
+  const end = Math.min(limit, text.total);
+  return end === at && newline < 0 ? undefined : { end, next: end };
+}
 
 /** A block that has begun and has not ended. */
 export class OpenBlock {
@@ -40,14 +50,11 @@ export class OpenBlock {
   /** Masks the lines that are complete, by calls of `mask`. Answers the offset behind the block when it has ended, else undefined. */
   go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
     for (;;) {
-      const newline = text.indexOf(LF, this.at);
-      const limit = this.at + MAX_LINE_BYTES;
-      if (newline < 0 && text.total < limit && !text.ended) return undefined;
-      const end = newline < 0 || newline > limit ? Math.min(limit, text.total) : newline;
-      if (end === this.at && newline < 0) return undefined;
-      const over = this.line(text, this.at, end, mask);
+      const line = lineAt(text, this.at);
+      if (line === undefined) return undefined;
+      const over = this.line(text, this.at, line.end, mask);
       if (over !== undefined) return over;
-      this.at = newline >= 0 && newline <= limit ? newline + 1 : end;
+      this.at = line.next;
       if (this.at - this.start > MAX_BLOCK_BYTES || this.stray > MAX_STRAY_LINES) return this.at;
     }
   }

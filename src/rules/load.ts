@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type { z } from "zod";
 import { LogveilError } from "../errors.js";
-import { compileRule, type Rule, RuleFault } from "./compile.js";
+import { compileRule, RuleFault } from "./compile.js";
 import { nearest } from "./nearest.js";
 import { proveRule } from "./prove.js";
 import { fileSchema, type RuleSource, ruleSchema } from "./schema.js";
@@ -47,11 +47,6 @@ export function parseRules(toml: string, file: string): RuleSource[] {
     }
   });
   return result.data.rules;
-}
-
-/** Compiles rules that were proven when they were loaded. */
-export function compileRules(sources: readonly RuleSource[]): Rule[] {
-  return sources.map((source) => compileRule(source));
 }
 
 function filesOf(path: string): string[] {

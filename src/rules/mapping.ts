@@ -2,13 +2,12 @@
  * Mappings: the values of a YAML mapping under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret. Keys stay readable. Lines may have
  * the prefix of the anchor's line, with other digits.
  */
+import { lineAt, MAX_BLOCK_BYTES, MAX_LINE_BYTES } from "./blocks.js";
 import type { MappingRule } from "./compile.js";
 import { classes } from "./random.js";
 import type { StreamText } from "./text.js";
 
-/** Longest document, in bytes; longest line that is read; most lines outside of the mapping. */
-const MAX_DOCUMENT_BYTES = 1 << 20;
-const MAX_LINE_BYTES = 4096;
+/** Most lines outside of the mapping. */
 const MAX_OUTER_LINES = 100;
 const LF = 0x0a;
 
@@ -45,13 +44,10 @@ export class OpenMapping {
   /** Masks the values of lines that are complete, by calls of `mask`. Answers the offset behind the document when it has ended, else undefined. */
   go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
     for (;;) {
-      const newline = text.indexOf(LF, this.at);
-      const limit = this.at + MAX_LINE_BYTES;
-      if (newline < 0 && text.total < limit && !text.ended) return undefined;
-      const end = newline < 0 || newline > limit ? Math.min(limit, text.total) : newline;
-      if (end === this.at && newline < 0) return undefined;
-      if (!this.line(text.latin1(this.at, end), mask) || this.at - this.start > MAX_DOCUMENT_BYTES || this.outer > MAX_OUTER_LINES) return this.at;
-      this.at = newline >= 0 && newline <= limit ? newline + 1 : end;
+      const line = lineAt(text, this.at);
+      if (line === undefined) return undefined;
+      if (!this.line(text.latin1(this.at, line.end), mask) || this.at - this.start > MAX_BLOCK_BYTES || this.outer > MAX_OUTER_LINES) return this.at;
+      this.at = line.next;
     }
   }
 

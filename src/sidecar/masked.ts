@@ -28,6 +28,9 @@ export interface MaskedBodyHooks {
   ended(this: void): Promise<void>;
 }
 
+/** There is nothing to interrupt. */
+const idle = (): void => undefined;
+
 /** Iterated once. A source that breaks off, or is not what it says, ends it with an error: whoever sends it on must not end it well. */
 export class MaskedBody {
   /** Why it broke off, unless by {@link stop}. */
@@ -36,7 +39,7 @@ export class MaskedBody {
   readonly whole: Promise<boolean>;
   private tell!: (isWhole: boolean) => void;
   private isStopped = false;
-  private interrupt = (): void => undefined;
+  private interrupt = idle;
 
   constructor(
     private readonly source: Readable,
@@ -125,6 +128,7 @@ export class MaskedBody {
       if (this.isStopped) this.interrupt();
       const came = (): void => {
         clearTimeout(timer);
+        this.interrupt = idle;
         resolve(false);
       };
       next.then(came, came);

@@ -186,8 +186,10 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     accounts.check(typeof job === "string" ? job : undefined);
     if (typeof job === "string") await jobs.check(job);
     const gone = new AbortController();
-    response.once("close", () => gone.abort(new Refusal(503, "the client is gone")));
+    const giveUp = (): void => gone.abort(new Refusal(503, "the client is gone"));
+    response.once("close", giveUp);
     const leave = await forwarding!.enter(typeof job === "string" ? job : NO_JOB, gone.signal);
+    response.off("close", giveUp);
     try {
       await upstream!.forward(request, response);
     } finally {
