@@ -10,7 +10,7 @@ import { loadRules } from "../rules/load.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { auditEvidence } from "../sidecar/evidence.js";
 import { credentialsOf, readFields } from "../sidecar/credentials.js";
-import { inheritedSockets } from "../sidecar/listen.js";
+import { type Bound, inheritedSockets } from "../sidecar/listen.js";
 import { openLog } from "../sidecar/log.js";
 import { type LiveOptions, type SidecarOptions, startSidecar } from "../sidecar/serve.js";
 import { readTls } from "../sidecar/tls.js";
@@ -73,8 +73,9 @@ export async function serve(version: string, options: Readonly<Record<string, un
   for (const warning of loaded.warnings) sidecar.log("warn", warning);
   reloader.attach(sidecar);
   const scheme = config.tls.cert === undefined ? "http" : "https";
-  const { listen, control } = sidecar;
-  sidecar.log("info", `listening on ${listen.port === 0 ? `${listen.address} for ${scheme}` : `${scheme}://${listen.address}`}`);
+  const { listen, admin, control } = sidecar;
+  sidecar.log("info", `listening on ${urlOf(listen, scheme)}`);
+  if (admin !== undefined) sidecar.log("info", `health and metrics are at ${urlOf(admin, "http")}`);
   if (control !== undefined) sidecar.log("info", `the control API is at https://${control.address}, too`);
   const { syslog } = config;
   const lines = (["tcp", "tls", "udp", "unix"] as const).flatMap((name) => (syslog[name] === "off" ? [] : [`${name} ${printAddress(syslog[name])}`]));
@@ -98,6 +99,8 @@ export async function serve(version: string, options: Readonly<Record<string, un
   await audit.close();
   return whole ? EXIT.OK : EXIT.FINDINGS;
 }
+
+const urlOf = ({ address, port }: Bound, scheme: string): string => (port === 0 ? `${address} for ${scheme}` : `${scheme}://${address}`);
 
 /** Reads the configuration and what it names, and checks all of it. Throws `LV_CONFIG`, `LV_RULES`, `LV_IO`. */
 function loadAll(from: LoadOptions): Loaded {

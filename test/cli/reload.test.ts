@@ -28,7 +28,7 @@ test("secrets, rules and actions that were changed are in force; what is wrong c
   const list = write(join(home, "secrets.env"), `A=${FIRST}\n`);
   const yaml = (more: string): string => `secrets: { files: [${list}] }\n${more}`;
   const config = write(join(home, "logveil.yaml"), yaml(""));
-  const sidecar = await serve(home, undefined, ["--config", config]);
+  const sidecar = await serve(home, ["--config", config]);
   const { env, port, child, lines } = sidecar;
   await call({ port }, "POST", LOG, `open ${FIRST} ${SECOND}\n`);
   write(list, `B=${SECOND}\n`);
@@ -69,7 +69,7 @@ test("secrets that cannot be read again become too old; once they can be, all is
   const home = temporary();
   const list = write(join(home, "secrets.env"), `A=${FIRST}\n`);
   const config = write(join(home, "logveil.yaml"), `secrets: { files: [${list}], ttl: 1s }\n`);
-  const sidecar = await serve(home, undefined, ["--config", config]);
+  const sidecar = await serve(home, ["--config", config]);
   renameSync(list, `${list}.away`);
   await vi.waitFor(async () => expect((await call(sidecar, "POST", LOG, "text\n")).status).toBe(503), { timeout: 30_000, interval: 100 });
   const ready = await call({ port: sidecar.admin }, "GET", "/readyz");
@@ -106,7 +106,7 @@ test("address and key of the webhook are secrets themselves", { timeout: 120_000
     join(home, "logveil.yaml"),
     `onFinding: { actions: { certain: webhook }, webhook: { url: "${url}", secretFile: ${write(join(home, "key"), `${key}\n`)} } }\n`,
   );
-  const sidecar = await serve(home, undefined, ["--config", config]);
+  const sidecar = await serve(home, ["--config", config]);
   expect(await masked(sidecar, "s", `curl ${url} -k ${key} ${SECRET}\n`)).toBe(
     "curl [REDACTED:onFinding.webhook.url] -k [REDACTED:onFinding.webhook.secretFile] [REDACTED:BUILD_TOKEN]\n",
   );

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { everyFile, freePort, logveil, SECRET, serve } from "../support/process.js";
+import { freePort, logveil, SECRET, serve } from "../support/process.js";
+import { filesIn } from "../support/serving.js";
 import { call, temporary } from "../support/sidecar.js";
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
@@ -27,12 +28,13 @@ test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60
   expect(await once(child, "exit")).toEqual([0, null]);
   expect(lines()).toEqual([
     expect.stringMatching(/^info listening on http:/),
+    expect.stringMatching(/^info health and metrics are at http:/),
     expect.stringMatching(/^info logs are kept in /),
     expect.stringMatching(/^info SIGTERM: /),
   ]);
   const verified = logveil(env, ["audit", "verify", join(home, "state", "logveil", "audit")]);
   expect([verified.status, verified.stdout]).toEqual([0, expect.stringMatching(/^ok /)]);
-  for (const file of everyFile(home)) {
+  for (const file of filesIn(home)) {
     const bytes = readFileSync(file, "latin1");
     for (const raw of [SECRET, "job-secret-13579"]) expect(bytes.includes(raw), file).toBe(false);
   }
@@ -73,7 +75,7 @@ test("killed at any moment, it has what it acknowledged, and goes on there", { t
       if ((error as NodeJS.ErrnoException).code?.startsWith("E") !== true) throw error;
     }
     clearTimeout(kill);
-    for (const file of everyFile(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
+    for (const file of filesIn(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
   }
   const { port } = await serve(home);
   sent = Number((await call({ port }, "HEAD", path)).headers["logveil-offset"]);
@@ -119,7 +121,7 @@ test("takes syslog, keeps what it took when it is killed, and says where it is",
   const home = temporary();
   const tcp = await freePort();
   const syslog = { LOGVEIL_SYSLOG_TCP: `127.0.0.1:${tcp}`, LOGVEIL_SYSLOG_UNIX: `unix:${join(home, "run", "log.sock")}` };
-  const { child, lines } = await serve(home, undefined, [], syslog);
+  const { child, lines } = await serve(home, [], syslog);
   const socket = connect(tcp, "127.0.0.1");
   const closed = once(socket.resume(), "close");
   socket.end(`<13>first ${SECRET}\n<13>second\n`);
@@ -130,8 +132,8 @@ test("takes syslog, keeps what it took when it is killed, and says where it is",
   child.kill("SIGKILL");
   await once(child, "exit");
   expect(lines()).toContain(`info syslog over tcp 127.0.0.1:${tcp}, unix unix:${join(home, "run", "log.sock")}; messages are kept as job syslog`);
-  for (const file of everyFile(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
-  const again = await serve(home, undefined, [], syslog);
+  for (const file of filesIn(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
+  const again = await serve(home, [], syslog);
   const next = connect(tcp, "127.0.0.1");
   next.end("<13>third\n");
   await vi.waitFor(async () => expect((await call({ port: again.port }, "GET", path)).body).toBe(`${expected}<13>third\n`), { timeout: 20_000, interval: 20 });

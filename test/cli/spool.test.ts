@@ -5,7 +5,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { environment, everyFile, freePort, logveil, SECRET, serve } from "../support/process.js";
+import { environment, freePort, logveil, SECRET, serve } from "../support/process.js";
+import { filesIn } from "../support/serving.js";
 import { call, listenOn, temporary } from "../support/sidecar.js";
 
 const HAVE_CURL = spawnSync("curl", ["--version"]).status === 0;
@@ -33,7 +34,7 @@ async function stop(server: Server): Promise<void> {
 }
 
 function nothingRaw(home: string): void {
-  for (const file of everyFile(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
+  for (const file of filesIn(home)) expect(readFileSync(file, "latin1").includes(SECRET), file).toBe(false);
 }
 
 test("killed again and again, it delivers what it acknowledged", { timeout: 600_000 }, async () => {
@@ -46,7 +47,7 @@ test("killed again and again, it delivers what it acknowledged", { timeout: 600_
   const seen: string[] = [];
   let server: Server | undefined;
   for (let round = 0; round < 3; round++) {
-    const { child, port } = await serve(home, undefined, args, spooled);
+    const { child, port } = await serve(home, args, spooled);
     // In one of the rounds it is killed while it delivers.
     if (round % 2 === 1) server = await storage(upstream, seen, 5);
     const before = acknowledged.length;
@@ -69,7 +70,7 @@ test("killed again and again, it delivers what it acknowledged", { timeout: 600_
     server = undefined;
     nothingRaw(home);
   }
-  const { port, admin, child, told } = await serve(home, undefined, args, spooled);
+  const { port, admin, child, told } = await serve(home, args, spooled);
   if (HAVE_CURL) {
     const url = `http://127.0.0.1:${port}/logs`;
     const curl = spawnSync("curl", ["-sS", "-w", "%{http_code}", "-H", "Content-Type: text/plain", "--data-binary", `curl ${SECRET}\n`, url], {
@@ -94,7 +95,7 @@ test("killed again and again, it delivers what it acknowledged", { timeout: 600_
   child.kill("SIGTERM");
   expect(await once(child, "exit")).toEqual([0, null]);
   expect(told()).toMatch(/"the spool is empty again: \d+ requests that waited are settled"/);
-  expect(everyFile(join(home, "state", "logveil", "spool")).map((file) => file.slice(home.length))).toEqual(["/state/logveil/spool/cursor"]);
+  expect(filesIn(join(home, "state", "logveil", "spool")).map((file) => file.slice(home.length))).toEqual(["/state/logveil/spool/cursor"]);
 });
 
 test("fields of every request come from a file, and are secrets themselves", { timeout: 300_000 }, async () => {
@@ -115,7 +116,7 @@ test("fields of every request come from a file, and are secrets themselves", { t
     expect([status, stderr.includes(told), stderr.includes("of-the-file")], stderr).toEqual([2, true, false]);
   }
   fields("# of the storage\r\nAuthorization: Bearer credential-of-the-storage\r\n");
-  const { port } = await serve(home, undefined, args, more);
+  const { port } = await serve(home, args, more);
   const seen: unknown[] = [];
   const server = createServer((request, response) => {
     let body = "";

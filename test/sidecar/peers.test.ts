@@ -1,12 +1,11 @@
 /** Real peers: curl in front of the sidecar, nginx behind it. */
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
+import { freePort } from "../support/process.js";
 import { inFrontOf, MASK, proxied, SECRET } from "../support/proxy.js";
 import { call, start, temporary } from "../support/sidecar.js";
 
@@ -42,14 +41,6 @@ function fileOf(text: string | Buffer): string {
   const path = join(temporary(), "body");
   writeFileSync(path, text);
   return path;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await vi.waitFor(() => expect(server.listening).toBe(true));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** An nginx that keeps what is put, in `folder`. */

@@ -1,33 +1,29 @@
-/** `logveil serve` as a process of its own, for tests. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { readdirSync, statSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+/** `logveil serve` as a process of its own, for tests: ended with the test, with a secret in its environment. */
+import { spawnSync } from "node:child_process";
+import { createServer } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { expect, onTestFinished, vi } from "vitest";
-import { call } from "./sidecar.js";
+import { onTestFinished } from "vitest";
+import { COMMAND, serveProcess, type Serving } from "./serving.js";
 
-const COMMAND = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 export const SECRET = "env-token-9876543210-abcdef";
 
+/** First and number of the ports that are given out: none of those that the system gives to connections going out, or for port 0. */
+const PORTS = { first: 20_000, count: 12_000 };
+
+/** A port where nobody listens. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
-export interface Process {
-  readonly child: ChildProcess;
-  readonly port: number;
-  readonly admin: number;
-  readonly env: NodeJS.ProcessEnv;
-  /** All of stderr so far. */
-  readonly told: () => string;
-  /** Level and message of each line of it. */
+export interface Process extends Serving {
+  /** Level and message of each line on stderr. */
   readonly lines: () => string[];
 }
 
@@ -41,31 +37,18 @@ export const environment = (home: string): NodeJS.ProcessEnv => ({
 });
 
 /** A sidecar whose state lies in `home`, with variables of its own; resolves when it is ready. */
-export async function serve(home: string, ports?: readonly [number, number], args: readonly string[] = [], more: NodeJS.ProcessEnv = {}): Promise<Process> {
-  const [port, admin] = ports ?? [await freePort(), await freePort()];
-  const env = { ...environment(home), ...more };
-  const child = spawn(process.execPath, [COMMAND, "serve", "--listen", `127.0.0.1:${port}`, "--admin-listen", `127.0.0.1:${admin}`, ...args], {
-    env,
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  onTestFinished(() => void child.kill("SIGKILL"));
-  let told = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (told += text));
-  await vi.waitFor(async () => expect((await call({ port: admin }, "GET", "/readyz")).status).toBe(200), { timeout: 60_000, interval: 50 });
+export async function serve(home: string, args: readonly string[] = [], more: Readonly<Record<string, string>> = {}): Promise<Process> {
+  const serving = await serveProcess(home, { args, env: { BUILD_TOKEN: SECRET, ...more } });
+  onTestFinished(() => void serving.child.kill("SIGKILL"));
   const lines = (): string[] =>
-    told
+    serving
+      .told()
       .split("\n")
       .slice(0, -1)
       .map((line) => JSON.parse(line) as { level: string; msg: string })
       .map(({ level, msg }) => `${level} ${msg}`);
-  return { child, port, admin, env, told: () => told, lines };
+  return { ...serving, lines };
 }
 
 export const logveil = (env: NodeJS.ProcessEnv, args: readonly string[], input = ""): { status: number | null; stdout: string; stderr: string } =>
   spawnSync(process.execPath, [COMMAND, ...args], { env, input, encoding: "utf8" });
-
-export function everyFile(folder: string): string[] {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile());
-}

@@ -14,6 +14,8 @@ export interface Serving {
   /** Of the sidecar itself, where it runs under another command. */
   readonly pid: number;
   readonly port: number;
+  /** Of health and metrics. */
+  readonly admin: number;
   readonly socket: string;
   readonly env: NodeJS.ProcessEnv;
   /** What it has said on stderr. */
@@ -38,9 +40,9 @@ export async function serveProcess(home: string, { env: more, args = [], under =
   const socket = join(home, "run", "logveil", "control.sock");
   const until = Date.now() + READY_MS;
   for (;;) {
-    const port = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(told)?.[1];
-    if (port !== undefined && (await isReady(socket)))
-      return { child, pid: under.length === 0 ? child.pid! : childOf(child.pid!), port: Number(port), socket, env, told: () => told };
+    const [port, admin] = ["listening on", "metrics are at"].map((what) => Number(told.split(`${what} http://127.0.0.1:`)[1]?.match(/^\d+/)?.[0]));
+    if (port! > 0 && admin! > 0 && (await isReady(socket)))
+      return { child, pid: under.length === 0 ? child.pid! : childOf(child.pid!), port: port!, admin: admin!, socket, env, told: () => told };
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > until) {
       child.kill("SIGKILL");
       throw new Error(`logveil serve did not become ready: ${told}`);
