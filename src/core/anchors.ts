@@ -34,6 +34,8 @@ export interface AnchorStream {
   readonly hits: Uint32Array;
   /** Scans the next bytes (at most 16 MiB); answers how many hits there are. An anchor is reported by the scan that completes it. */
   scan(chunk: Uint8Array): number;
+  /** Its end: what it holds is forgotten, and nothing may be asked of it any more. */
+  release(): void;
 }
 
 /** Limits of {@link hasShape}: bytes of a name behind its word, bytes around the operator, and the fewest of a value. */
@@ -172,6 +174,10 @@ class PortableAnchorStream implements AnchorStream {
 
   constructor(private readonly anchors: PortableAnchors) {
     this.carry = anchors.longest - 1;
+  }
+
+  release(): void {
+    this.tail = Buffer.alloc(0);
   }
 
   scan(chunk: Uint8Array): number {

@@ -87,6 +87,10 @@ export class PortableEncodedStream implements EncodedStream {
   private count = 0;
   private tail = Buffer.alloc(0);
 
+  release(): void {
+    this.tail = Buffer.alloc(0);
+  }
+
   scan(chunk: Uint8Array): number {
     this.count = 0;
     const { tail } = this;

@@ -34,6 +34,7 @@ export interface StreamDetector {
   keep(): void;
   idle(): void;
   end(): void;
+  release(): void;
 }
 
 /** Masks `[start, end)` for rule `rule`. `match` is what the rule found, of which this may be a part. */
@@ -116,11 +117,8 @@ export class Redactor {
   }
 
   private ruleFound(start: number, end: number, rule: number, { note, counted, ...match }: DetectorMatch): void {
-    if (counted) {
-      this.context.found({ kind: "counted", set: RULES, needle: rule, line: this.lines.at(start), offset: start, length: end - start, note });
-      return;
-    }
     const cause: Cause = { set: RULES, needle: rule, start: match.start, end: match.end, fragment: false, note };
+    if (counted) return this.report("counted", cause, this.lines.at(start), start, end);
     this.ruled.push({ start, end, cause });
     this.mask(start, end, cause, true);
   }
@@ -176,6 +174,7 @@ export class Redactor {
   /** Frees the matching state and forgets the kept input. */
   dispose(): void {
     this.stream.release();
+    this.detector?.release();
     this.window.clear();
   }
 
@@ -298,11 +297,7 @@ export class Redactor {
 
   private expose(from: number, to: number, cause: Cause): void {
     if (cause.fragment) return;
-    const { set, needle, note } = cause;
-    this.shown.outside(from, to, (start, end) => {
-      const place = { line: this.lines.at(start), offset: start, length: end - start };
-      this.context.found({ kind: "exposed", set, needle, ...place, ...(note === undefined ? {} : { note }) });
-    });
+    this.shown.outside(from, to, (start, end) => this.report("exposed", cause, this.lines.at(start), start, end));
     this.shown.add(from, to);
   }
 
@@ -391,8 +386,10 @@ export class Redactor {
     const { open } = this;
     if (open === undefined) return;
     this.open = undefined;
-    const { set, needle, fragment, note } = open.cause;
-    const place = { line: open.line, offset: open.start, length: open.end - open.start };
-    this.context.found({ kind: fragment ? "fragment" : "masked", set, needle, ...place, ...(note === undefined ? {} : { note }) });
+    this.report(open.cause.fragment ? "fragment" : "masked", open.cause, open.line, open.start, open.end);
+  }
+
+  private report(kind: RedactorFinding["kind"], { set, needle, note }: Cause, line: number, start: number, end: number): void {
+    this.context.found({ kind, set, needle, line, offset: start, length: end - start, ...(note === undefined ? {} : { note }) });
   }
 }

@@ -45,26 +45,71 @@ export interface Addon {
 interface HitsHandle {
   scan(chunk: Uint8Array, hits: Uint32Array): number;
   take(hits: Uint32Array): number;
+  reset(): boolean;
+}
+
+/** A native stream and where it writes its hits. */
+interface Hits {
+  readonly handle: HitsHandle;
+  hits: Uint32Array;
+}
+
+/** Hits of a scan at first. */
+const HITS = 64;
+/** Most that are kept. */
+const MOST_FREE = 64;
+
+/** Native streams of one kind that have ended, to be used again: most streams are short, and making an object costs more than what it does for a line. */
+class HitsPool {
+  private readonly free: Hits[] = [];
+
+  constructor(private readonly make: () => HitsHandle) {}
+
+  readonly open = (): AnchorStream => new NativeHits(this.free.pop() ?? { handle: this.make(), hits: new Uint32Array(HITS * HIT_SIZE) }, this);
+
+  /** Takes one back, unless it has become large or has failed. */
+  give(native: Hits): void {
+    if (native.handle.reset() && native.hits.length === HITS * HIT_SIZE && this.free.length < MOST_FREE) this.free.push(native);
+  }
 }
 
 /** A stream of anchors, or of what is encoded. */
 class NativeHits implements AnchorStream {
-  hits: Uint32Array = new Uint32Array(64 * HIT_SIZE);
+  private native: Hits | undefined;
 
-  constructor(private readonly handle: HitsHandle) {}
+  constructor(
+    native: Hits,
+    private readonly pool: HitsPool,
+  ) {
+    this.native = native;
+  }
+
+  get hits(): Uint32Array {
+    return this.native!.hits;
+  }
 
   scan(chunk: Uint8Array): number {
-    const count = this.handle.scan(chunk, this.hits);
-    if (count * HIT_SIZE > this.hits.length) {
-      this.hits = new Uint32Array(count * HIT_SIZE * 2);
-      this.handle.take(this.hits);
+    const native = this.native!;
+    const count = native.handle.scan(chunk, native.hits);
+    if (count * HIT_SIZE > native.hits.length) {
+      native.hits = new Uint32Array(count * HIT_SIZE * 2);
+      native.handle.take(native.hits);
     }
     return count;
   }
+
+  release(): void {
+    const { native } = this;
+    this.native = undefined;
+    if (native !== undefined) this.pool.give(native);
+  }
 }
 
+/** Rows of a scan at first: few scans find anything. */
+const ROWS = 8;
+
 class NativeStream implements MatcherStream {
-  rows: Uint32Array = new Uint32Array(64 * ROW_SIZE);
+  rows: Uint32Array = new Uint32Array(ROWS * ROW_SIZE);
   readonly head = new Uint32Array(HEAD_SIZE);
 
   constructor(private readonly handle: StreamHandle) {}
@@ -96,6 +141,7 @@ class NativeStream implements MatcherStream {
 }
 
 export function nativeMatcher(addon: Addon): MatcherFactory {
+  const encoded = new HitsPool(() => new addon.EncodedStream());
   return {
     engine: "native",
     build: (table: NeedleTable): NeedleSet => addon.build(table.bytes, table.offsets, table.flags),
@@ -110,9 +156,9 @@ export function nativeMatcher(addon: Addon): MatcherFactory {
     },
     anchors: ({ bytes, offsets, flags, hints, alphabets }) => {
       const anchors = new addon.Anchors(bytes, offsets, flags, hints, alphabets);
-      return { open: () => new NativeHits(new addon.AnchorStream(anchors)) };
+      return new HitsPool(() => new addon.AnchorStream(anchors));
     },
-    encoded: () => new NativeHits(new addon.EncodedStream()),
+    encoded: encoded.open,
     open: (sets, parser, maxGapBytes) => new NativeStream(new addon.Stream(sets as SetHandle[], parser, maxGapBytes)),
   };
 }

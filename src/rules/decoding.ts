@@ -78,7 +78,7 @@ class Level {
   private reads = new Map<number, Read>();
 
   constructor(
-    private readonly encoded: EncodedStream,
+    readonly encoded: EncodedStream,
     private readonly text: StreamText,
   ) {}
 
@@ -175,6 +175,10 @@ export class Decoding {
     const waiting = this.level.pending;
     this.level.pending = [];
     this.level.read(waiting, this.report);
+  }
+
+  release(): void {
+    for (const stream of [this.level.encoded, ...this.anchors, ...this.encoded]) stream?.release();
   }
 
   /** Everything before it may leave: what follows is an unfinished word, or was found and waits. */

@@ -134,6 +134,11 @@ export class Detector {
     this.hold = this.text.total;
   }
 
+  release(): void {
+    this.anchors.release();
+    this.decoding?.release();
+  }
+
   private maskFragment({ rule: index, at, length }: Candidate): void {
     const { kind, confidence } = this.pack.rules[index]!;
     const end = this.text.total;

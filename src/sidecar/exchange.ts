@@ -31,11 +31,12 @@ export interface Outgoing {
 export interface Incoming {
   readonly status: number;
   readonly fields: Fields;
-  readonly body: Readable;
+  readonly body: ResponseBody;
   /** When the body has been read to its end. */
   trailers(): Fields;
 }
 
+const EMPTY = Buffer.alloc(0);
 /** Most bytes of a response that wait for who reads it. */
 const WAITING_BYTES = 64 * 1024;
 
@@ -56,6 +57,11 @@ export class ResponseBody extends Readable {
   finish(): void {
     this.isWhole = true;
     this.push(null);
+  }
+
+  /** The whole body, read, if all of it is here; else undefined. */
+  arrived(): Buffer | undefined {
+    return this.isWhole && this.errored === null ? ((this.read() as Buffer | null) ?? EMPTY) : undefined;
   }
 
   override _read(): void {

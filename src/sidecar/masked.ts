@@ -1,20 +1,28 @@
 /** A body while it is masked: decoded, masked, encoded again as it is read. Requests and responses alike. */
 import type { Readable } from "node:stream";
+import { contentCodings } from "../codec/content.js";
 import type { BodyMasker, Framing, OpenText } from "../codec/framing.js";
 import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js";
 import type { Stage } from "../codec/stage.js";
 import type { Tally } from "./accounts.js";
+import { Chunks, type Event } from "./chunks.js";
+
+interface Recoding {
+  readonly decoder: Stage;
+  readonly encoder: Stage;
+}
 
 export interface Stages {
-  readonly decoder: Stage;
+  /** Absent: the body has no content coding. */
+  readonly recoding?: Recoding;
   readonly masker: BodyMasker;
-  readonly encoder: Stage;
 }
 
 /** Throws `LV_DECODE` or `LV_IO` for a coding that cannot be decoded here. */
 export function openStages(framing: Framing, coding: string | undefined, limits: Partial<DecodeLimits>, openText: OpenText): Stages {
-  const [decoder, encoder] = [openDecoder(coding, limits), openEncoder(coding, limits)];
-  return { decoder, encoder, masker: framing.open(openText) };
+  const isPlain = contentCodings(coding).length === 0;
+  const recoding = isPlain ? {} : { recoding: { decoder: openDecoder(coding, limits), encoder: openEncoder(coding, limits) } };
+  return { ...recoding, masker: framing.open(openText) };
 }
 
 export interface MaskedBodyHooks {
@@ -28,50 +36,62 @@ export interface MaskedBodyHooks {
   ended(this: void): Promise<void>;
 }
 
-/** There is nothing to interrupt. */
-const idle = (): void => undefined;
-
 /** Iterated once. A source that breaks off, or is not what it says, ends it with an error: whoever sends it on must not end it well. */
 export class MaskedBody {
   /** Why it broke off, unless by {@link stop}. */
   fault: unknown;
   /** Whether it was read to its end; known when no more will be read. */
   readonly whole: Promise<boolean>;
+  private readonly chunks: Chunks;
   private tell!: (isWhole: boolean) => void;
   private isStopped = false;
-  private interrupt = idle;
 
   constructor(
-    private readonly source: Readable,
+    source: Readable,
     private readonly stages: Stages,
     private readonly account: Tally,
     private readonly hooks: MaskedBodyHooks,
   ) {
+    this.chunks = new Chunks(source, hooks.holdBackMs);
     this.whole = new Promise((resolve) => (this.tell = resolve));
   }
 
   /** No one needs the rest. */
   stop(): void {
     this.isStopped = true;
-    this.interrupt();
+    this.chunks.close();
   }
 
   /** Frees what it holds; again and at any time. */
   dispose(): void {
+    const { masker, recoding } = this.stages;
     this.stop();
     this.tell(false);
-    this.stages.masker.close();
-    this.stages.decoder.destroy();
-    this.stages.encoder.destroy();
+    masker.close();
+    recoding?.decoder.destroy();
+    recoding?.encoder.destroy();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, void> {
-    const { sent, ended } = this.hooks;
+    const { received, read, sent, ended } = this.hooks;
+    const { recoding } = this.stages;
     try {
-      for await (const piece of this.pieces()) {
-        sent?.(piece);
-        yield piece;
-      }
+      let event: Event;
+      do {
+        event = await this.chunks.next();
+        if (event === "end") read?.();
+        else if (event !== "silence") received?.(event);
+        if (recoding === undefined) {
+          const piece = this.masked(event);
+          if (piece === undefined) continue;
+          sent?.(piece);
+          yield piece;
+        } else
+          for await (const piece of this.recoded(recoding, event)) {
+            sent?.(piece);
+            yield piece;
+          }
+      } while (event !== "end");
       await ended();
       this.tell(true);
     } catch (error) {
@@ -82,56 +102,34 @@ export class MaskedBody {
     }
   }
 
-  private async *pieces(): AsyncGenerator<Uint8Array, void, void> {
-    const { decoder, masker, encoder } = this.stages;
-    const { holdBackMs, received, read } = this.hooks;
-    const chunks = this.source[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-    for (;;) {
-      const next = chunks.next();
-      if (await this.isSilent(next, holdBackMs)) {
-        yield* this.encoded(masker.idle());
-        yield* encoder.flush();
-        await this.isSilent(next, undefined);
-      }
-      const { done, value } = await next;
-      if (done === true) break;
-      received?.(value);
-      for await (const piece of decoder.push(value)) yield* this.encoded(this.mask(piece));
+  private async *recoded({ decoder, encoder }: Recoding, event: Event): AsyncGenerator<Buffer, void, void> {
+    if (event === "silence") {
+      yield* coded(encoder, this.masked(event));
+      yield* encoder.flush();
+      return;
     }
-    read?.();
-    for await (const piece of decoder.end()) yield* this.encoded(this.mask(piece));
-    yield* this.encoded(masker.end());
+    for await (const piece of event === "end" ? decoder.end() : decoder.push(event)) yield* coded(encoder, this.masked(piece));
+    if (event !== "end") return;
+    yield* coded(encoder, this.masked(event));
     yield* encoder.end();
   }
 
-  private mask(piece: Uint8Array): Uint8Array[] {
-    this.account.input(piece);
-    return this.stages.masker.push(piece);
+  /** What may leave now, which is the caller's. Throws a 422 where what was found fails the job. */
+  private masked(event: Event): Buffer | undefined {
+    const { account } = this;
+    const { masker } = this.stages;
+    if (typeof event !== "string") account.input(event);
+    const pieces = event === "end" ? masker.end() : event === "silence" ? masker.idle() : masker.push(event);
+    account.output(pieces);
+    account.check();
+    const [first, ...others] = pieces;
+    if (first === undefined) return undefined;
+    // A view of the chunk lasts as long as it; others hold until the next call only.
+    const isChunk = typeof event !== "string" && first.buffer === event.buffer;
+    return isChunk && others.length === 0 ? Buffer.from(first.buffer, first.byteOffset, first.length) : Buffer.concat(pieces);
   }
+}
 
-  /** Throws a 422 where what was found fails the job. */
-  private async *encoded(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void, void> {
-    this.account.output(pieces);
-    this.account.check();
-    // Pieces hold until the next call; what is sent may wait longer.
-    if (pieces.length > 0) yield* this.stages.encoder.push(Buffer.concat(pieces));
-  }
-
-  /** Whether nothing comes for so many milliseconds, if there is a limit. Throws when stopped. */
-  private isSilent(next: Promise<unknown>, ms: number | undefined): Promise<boolean> {
-    return new Promise((resolve, reject) => {
-      const timer = ms === undefined ? undefined : setTimeout(resolve, ms, true);
-      this.interrupt = () => {
-        clearTimeout(timer);
-        reject(new Error("stopped"));
-      };
-      if (this.isStopped) this.interrupt();
-      const came = (): void => {
-        clearTimeout(timer);
-        this.interrupt = idle;
-        resolve(false);
-      };
-      next.then(came, came);
-    });
-  }
+async function* coded(encoder: Stage, piece: Buffer | undefined): AsyncGenerator<Buffer, void, void> {
+  if (piece !== undefined) yield* encoder.push(piece);
 }

@@ -32,7 +32,9 @@ export async function relay(request: IncomingMessage, response: ServerResponse, 
     if (announced.length > 0) fields.push("Trailer", announced.join(", "));
     if (!isWhole(request)) cutBehind(request, response);
     writeFields(request, response, answer.status, fields);
-    await pipeline(body ?? answer.body, response, { end: false });
+    const arrived = body === undefined ? answer.body.arrived() : undefined;
+    if (arrived === undefined) await pipeline(body ?? answer.body, response, { end: false });
+    else if (arrived.length > 0) response.write(arrived);
     if (announced.length > 0) response.addTrailers(trailersOf(answer.trailers(), announced, mask));
     await mask?.context.settled();
     response.end();

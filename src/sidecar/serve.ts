@@ -185,11 +185,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     tokens.check(request, connection, typeof job === "string" ? job : NO_JOB);
     accounts.check(typeof job === "string" ? job : undefined);
     if (typeof job === "string") await jobs.check(job);
-    const gone = new AbortController();
-    const giveUp = (): void => gone.abort(new Refusal(503, "the client is gone"));
-    response.once("close", giveUp);
-    const leave = await forwarding!.enter(typeof job === "string" ? job : NO_JOB, gone.signal);
-    response.off("close", giveUp);
+    const sharer = typeof job === "string" ? job : NO_JOB;
+    const leave = forwarding!.enterNow(sharer) ?? (await turnOf(forwarding!, sharer, response));
     try {
       await upstream!.forward(request, response);
     } finally {
@@ -296,6 +293,18 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       return whole;
     },
   };
+}
+
+/** As {@link FairShare.enter}, for as long as the client waits. */
+async function turnOf(share: FairShare, job: string, response: ServerResponse): Promise<() => void> {
+  const gone = new AbortController();
+  const giveUp = (): void => gone.abort(new Refusal(503, "the client is gone"));
+  response.once("close", giveUp);
+  try {
+    return await share.enter(job, gone.signal);
+  } finally {
+    response.off("close", giveUp);
+  }
 }
 
 /** Secrets that are not masked, or only with care. */

@@ -30,13 +30,26 @@ export class FairShare {
     this.free = limits.slots;
   }
 
+  /** What to call when a request has been served, if it is its turn at once. */
+  enterNow(job: string): (() => void) | undefined {
+    const queue = this.jobs.get(job) ?? { served: 0, waiting: [] };
+    if (this.free === 0 || queue.waiting.length > 0 || queue.served >= this.limits.slotsPerJob) return undefined;
+    this.serve(job, queue);
+    return this.leaving(job, queue);
+  }
+
   /** Resolves when it is a request's turn, with what to call when it has been served. Throws a 503 after too long a wait, and what `gone` was aborted with. */
   async enter(job: string, gone?: AbortSignal): Promise<() => void> {
     gone?.throwIfAborted();
+    const leave = this.enterNow(job);
+    if (leave !== undefined) return leave;
     const queue = this.jobs.get(job) ?? { served: 0, waiting: [] };
     this.jobs.set(job, queue);
-    if (this.free > 0 && queue.waiting.length === 0 && queue.served < this.limits.slotsPerJob) this.serve(job, queue);
-    else await this.turn(queue, gone).finally(() => this.forget(job, queue));
+    await this.turn(queue, gone).finally(() => this.forget(job, queue));
+    return this.leaving(job, queue);
+  }
+
+  private leaving(job: string, queue: Queue): () => void {
     let left = false;
     return () => {
       if (left) return;

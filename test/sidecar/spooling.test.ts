@@ -3,9 +3,9 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders, request as send, type Server } from "node:http";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { Readable } from "node:stream";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
+import { ResponseBody } from "../../src/sidecar/exchange.js";
 import { Delivery } from "../../src/sidecar/spool/delivery.js";
 import { Spool } from "../../src/sidecar/spool/spool.js";
 import { type Answer, call, listenOn, start, temporary, type Witness } from "../support/sidecar.js";
@@ -299,7 +299,9 @@ test("nothing that waits is sent while masking cannot be trusted", async () => {
   const sent: string[] = [];
   let isTrusted = false;
   let asked = 0;
-  const answer = { status: 200, fields: [], body: Readable.from([]), trailers: () => [] };
+  const body = new ResponseBody({ resume: () => undefined }, () => undefined);
+  body.finish();
+  const answer = { status: 200, fields: [], body, trailers: () => [] };
   const delivery = new Delivery(
     spool,
     async ({ head }) => {

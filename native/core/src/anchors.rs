@@ -4,6 +4,8 @@
 //! over the log (`anchor_filter.rs`) names positions where a key may be; those are looked up in a bit filter by key, then in a hash table, and compared. The
 //! portable engine finds the same: `src/core/anchors.ts`, which also defines the shape of an assignment and what may stand before a token.
 
+use std::cell::RefCell;
+
 use crate::anchor_filter::{AnchorBits, AnchorFilter};
 use crate::anchor_keys::{HERE, KeyTable, MAX_KEY_BYTES, Places};
 use crate::kernel::{BLOCK_BYTES, Simd};
@@ -116,26 +118,29 @@ impl AnchorSet {
     }
 }
 
+thread_local! {
+    /// Where a scan works: of no use to the next one, and larger than all else that a stream has.
+    static SCRATCH: RefCell<(Box<AnchorBits>, Box<Places>)> = RefCell::default();
+}
+
 /// The anchors of one stream.
 pub struct AnchorStream {
     set: std::sync::Arc<AnchorSet>,
     simd: Simd,
     /// The last bytes of the input, too few for an anchor that began in them.
     tail: Vec<u8>,
-    bits: Box<AnchorBits>,
-    places: Box<Places>,
     /// Anchor, and how many bytes before the end of the input it starts.
     hits: Vec<(u32, u32)>,
 }
 
 impl AnchorStream {
     pub fn new(set: std::sync::Arc<AnchorSet>, simd: Simd) -> Self {
-        Self { set, simd, tail: Vec::new(), bits: Box::default(), places: Box::default(), hits: Vec::new() }
+        Self { set, simd, tail: Vec::new(), hits: Vec::new() }
     }
 
     /// Scans the next bytes. An anchor is reported by the scan that completes it.
     pub fn scan(&mut self, chunk: &[u8]) {
-        let Self { set, simd, tail, bits, places, hits } = self;
+        let Self { set, simd, tail, hits } = self;
         hits.clear();
         let carry = set.longest - 1;
         if !tail.is_empty() {
@@ -153,18 +158,26 @@ impl AnchorStream {
             joined.truncate(before);
             *tail = joined;
         }
-        for start in (0..chunk.len()).step_by(BLOCK_BYTES) {
-            let words = bits.fill(*simd, &set.filter, chunk, start);
-            for &(at, which) in places.find(*simd, &set.by_key, chunk, words, start) {
-                set.stand_around(chunk, at as usize, which, |anchor, start, _| hits.push((anchor, (chunk.len() - start) as u32)));
+        SCRATCH.with_borrow_mut(|(bits, places)| {
+            for start in (0..chunk.len()).step_by(BLOCK_BYTES) {
+                let words = bits.fill(*simd, &set.filter, chunk, start);
+                for &(at, which) in places.find(*simd, &set.by_key, chunk, words, start) {
+                    set.stand_around(chunk, at as usize, which, |anchor, start, _| hits.push((anchor, (chunk.len() - start) as u32)));
+                }
             }
-        }
+        });
         hits.sort_unstable_by_key(|&(anchor, back)| (std::cmp::Reverse(back), anchor));
         // Two keys of which one begins with the other may have the same hash: each finds the anchors of both.
         hits.dedup();
         tail.extend_from_slice(&chunk[chunk.len().saturating_sub(carry)..]);
         let extra = tail.len().saturating_sub(carry);
         tail.drain(..extra);
+    }
+
+    /// Forgets what was scanned.
+    pub fn reset(&mut self) {
+        self.tail.clear();
+        self.hits.clear();
     }
 
     /// What the last scan found, in order of position.

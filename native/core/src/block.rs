@@ -56,10 +56,10 @@ pub struct Block {
 }
 
 impl Block {
-    pub fn new(simd: Simd, max_gap_bytes: u64) -> Self {
+    pub fn new() -> Self {
         Self {
-            simd,
-            gap_bytes: usize::try_from(max_gap_bytes.div_ceil(2)).unwrap_or(usize::MAX),
+            simd: Simd::Scalar,
+            gap_bytes: 0,
             bits: Box::default(),
             start: 0,
             end: 0,
@@ -75,6 +75,13 @@ impl Block {
             events: Vec::new(),
             event: 0,
         }
+    }
+
+    /// Begins a scan.
+    pub fn begin(&mut self, simd: Simd, max_gap_bytes: u64) {
+        self.simd = simd;
+        self.gap_bytes = usize::try_from(max_gap_bytes.div_ceil(2)).unwrap_or(usize::MAX);
+        self.clear();
     }
 
     /// Forgets the stretch: another chunk comes.

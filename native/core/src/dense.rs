@@ -59,9 +59,14 @@ pub struct Dense {
 }
 
 impl Dense {
-    pub fn new(simd: Simd, max_gap_bytes: u64) -> Self {
-        let usable = max_gap_bytes >= 4 * STRETCH_BYTES as u64;
-        Self { simd, usable, bytes: Vec::new(), pieces: Vec::new(), windows: Vec::new(), hits: Vec::new() }
+    pub fn new() -> Self {
+        Self { simd: Simd::Scalar, usable: false, bytes: Vec::new(), pieces: Vec::new(), windows: Vec::new(), hits: Vec::new() }
+    }
+
+    /// Begins a scan.
+    pub fn begin(&mut self, simd: Simd, max_gap_bytes: u64) {
+        self.simd = simd;
+        self.usable = max_gap_bytes >= 4 * STRETCH_BYTES as u64;
     }
 
     /// The next place to look at, for a lane that stands at `at` in text, with nothing under way.

@@ -144,6 +144,12 @@ impl EncodedStream {
         tail.drain(..extra);
     }
 
+    /// Forgets what was scanned.
+    pub fn reset(&mut self) {
+        self.tail.clear();
+        self.hits.clear();
+    }
+
     /// What the last scan found.
     pub fn hits(&self) -> &[(u32, u32)] {
         &self.hits

@@ -1,5 +1,6 @@
 //! One stream over several sets: a chunk goes through the scanner of each set, and those say what must stay back.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::block::Block;
@@ -28,8 +29,11 @@ pub struct Stream {
     total: u64,
     lines: u64,
     simd: Simd,
-    block: Box<Block>,
-    dense: Dense,
+}
+
+thread_local! {
+    /// Where a scan works: of no use to the next one, and larger than all else that a stream has.
+    static SCRATCH: RefCell<(Block, Dense)> = RefCell::new((Block::new(), Dense::new()));
 }
 
 impl Stream {
@@ -38,25 +42,19 @@ impl Stream {
         let rows = Rows::new(sets.len());
         let parser = Parser::from_number(parser)?;
         let scanners = sets.into_iter().enumerate().map(|(index, set)| Scanner::new(set, index as u32, parser)).collect();
-        Some(Self {
-            scanners,
-            rows,
-            parser,
-            max_gap_bytes,
-            total: 0,
-            lines: 0,
-            simd,
-            block: Box::new(Block::new(simd, max_gap_bytes)),
-            dense: Dense::new(simd, max_gap_bytes),
-        })
+        Some(Self { scanners, rows, parser, max_gap_bytes, total: 0, lines: 0, simd })
     }
 
     /// Scans the next bytes. Returns the number of rows.
     pub fn scan(&mut self, chunk: &[u8]) -> usize {
         self.rows.clear();
-        for scanner in &mut self.scanners {
-            scanner.scan(&mut self.rows, self.max_gap_bytes, chunk, self.total, &mut self.block, &mut self.dense);
-        }
+        SCRATCH.with_borrow_mut(|(block, dense)| {
+            block.begin(self.simd, self.max_gap_bytes);
+            dense.begin(self.simd, self.max_gap_bytes);
+            for scanner in &mut self.scanners {
+                scanner.scan(&mut self.rows, self.max_gap_bytes, chunk, self.total, block, dense);
+            }
+        });
         self.parser = parser_after(chunk, self.parser);
         self.total += chunk.len() as u64;
         self.lines = count_lines(self.simd, chunk) as u64;

@@ -29,6 +29,7 @@ impl Anchors {
 trait Hits {
     fn scan(&mut self, chunk: &[u8]);
     fn hits(&self) -> &[(u32, u32)];
+    fn reset(&mut self);
 }
 
 impl Hits for CoreAnchorStream {
@@ -38,6 +39,9 @@ impl Hits for CoreAnchorStream {
     fn hits(&self) -> &[(u32, u32)] {
         self.hits()
     }
+    fn reset(&mut self) {
+        self.reset();
+    }
 }
 
 impl Hits for CoreEncodedStream {
@@ -46,6 +50,9 @@ impl Hits for CoreEncodedStream {
     }
     fn hits(&self) -> &[(u32, u32)] {
         self.hits()
+    }
+    fn reset(&mut self) {
+        self.reset();
     }
 }
 
@@ -72,6 +79,11 @@ fn take_hits(stream: &impl Hits, mut hits: Uint32ArraySlice) -> Result<u32> {
     Ok(found.len() as u32)
 }
 
+/// Forgets a stream's bytes, so that another one can go on with it. False for one that panicked.
+fn reset(stream: &mut Option<impl Hits>) -> bool {
+    stream.as_mut().map(Hits::reset).is_some()
+}
+
 /// The anchors of one stream.
 #[napi]
 pub struct AnchorStream {
@@ -95,6 +107,12 @@ impl AnchorStream {
     #[napi(catch_unwind)]
     pub fn take(&mut self, hits: Uint32ArraySlice) -> Result<u32> {
         take_hits(self.stream.as_ref().ok_or_else(|| refused(RELEASED))?, hits)
+    }
+
+    /// Begins anew: what was scanned is forgotten. False if that cannot be, since a call before failed.
+    #[napi(catch_unwind)]
+    pub fn reset(&mut self) -> bool {
+        reset(&mut self.stream)
     }
 }
 
@@ -121,5 +139,11 @@ impl EncodedStream {
     #[napi(catch_unwind)]
     pub fn take(&mut self, hits: Uint32ArraySlice) -> Result<u32> {
         take_hits(self.stream.as_ref().ok_or_else(|| refused(RELEASED))?, hits)
+    }
+
+    /// Begins anew: what was scanned is forgotten. False if that cannot be, since a call before failed.
+    #[napi(catch_unwind)]
+    pub fn reset(&mut self) -> bool {
+        reset(&mut self.stream)
     }
 }
