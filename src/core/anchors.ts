@@ -24,6 +24,11 @@ export interface AnchorTable {
   readonly flags: Uint8Array;
   /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its five rarest bytes begin (if it has them). */
   readonly hints: Uint8Array;
+  /**
+   * Three numbers per anchor: of an alphabet, of another, and how many bytes; 0: nothing more is asked. Within so many bytes of its start a byte of the second must come
+   * behind the anchor, and until then only bytes of the first.
+   */
+  readonly reaches: Uint16Array;
   /** 256 bytes per alphabet, 1 for a byte that belongs to it. */
   readonly alphabets: Uint8Array;
 }
@@ -212,8 +217,9 @@ class PortableAnchorStream implements AnchorStream {
       const end = this.matches(text, at, anchor);
       if (end <= past) continue;
       const kind = flags[anchor]!;
-      if (((kind & ANCHOR.ASSIGN) === 0 || hasShape(text, end)) && ((kind & ANCHOR.TOKEN) === 0 || mayStart(text, at)) && this.follows(text, end, anchor))
-        this.add(anchor, total - at);
+      if ((kind & ANCHOR.ASSIGN) !== 0 && !hasShape(text, end)) continue;
+      if ((kind & ANCHOR.TOKEN) !== 0 && !mayStart(text, at)) continue;
+      if (this.follows(text, end, anchor) && this.reaches(text, at, end, anchor)) this.add(anchor, total - at);
     }
   }
 
@@ -238,6 +244,20 @@ class PortableAnchorStream implements AnchorStream {
     const until = Math.min(text.length, at + hints[anchor * 3 + 1]!);
     for (let offset = at; offset < until; offset++) if (alphabets[alphabet + text[offset]!] === 0) return false;
     return true;
+  }
+
+  /** Whether a byte that every match has comes before one that none has. True where the text ends before that is decided. */
+  private reaches(text: Uint8Array, start: number, end: number, anchor: number): boolean {
+    const { reaches, alphabets } = this.anchors.table;
+    const most = reaches[anchor * 3 + 2]!;
+    if (most === 0) return true;
+    const [passed, needed] = [reaches[anchor * 3]! * 256, reaches[anchor * 3 + 1]! * 256];
+    const until = Math.min(text.length, start + most);
+    for (let at = end; at < until; at++) {
+      if (alphabets[needed + text[at]!] !== 0) return true;
+      if (alphabets[passed + text[at]!] === 0) return false;
+    }
+    return text.length < start + most;
   }
 
   private add(anchor: number, back: number): void {

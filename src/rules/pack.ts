@@ -2,7 +2,7 @@
 import { ANCHOR, type AnchorSet, type AnchorTable } from "../core/anchors.js";
 import type { MatcherFactory } from "../core/matcher.js";
 import { BIGRAMS } from "./bigrams.js";
-import { type ByteSet, keyOf, union } from "./bytes.js";
+import { type ByteSet, EMPTY, keyOf, union } from "./bytes.js";
 import { type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
 
 export interface RulePack {
@@ -45,17 +45,18 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
   const least = rank(options.minConfidence ?? "medium");
   const rules = all.filter((rule) => rank(rule.confidence) >= least && !options.disable?.includes(rule.id));
   const numbers = new Map<string, number>();
-  const literals: { literal: string; flags: number; rules: number[]; token: boolean; follow: Follow }[] = [];
+  const literals: Literal[] = [];
   rules.forEach((rule, index) => {
     for (const { literal, flags } of rule.anchors) {
       const key = `${flags}${literal}`;
       const known = numbers.get(key);
       if (known === undefined) {
         numbers.set(key, literals.length);
-        literals.push({ literal, flags, rules: [index], token: beginsToken(rule), follow: rule.follow });
+        literals.push({ literal, flags, rules: [index], token: beginsToken(rule), follow: rule.follow, reach: reachOf(rule) });
       } else {
         literals[known]!.token &&= beginsToken(rule);
         literals[known]!.follow = either(literals[known]!.follow, rule.follow);
+        literals[known]!.reach = eitherReach(literals[known]!.reach, reachOf(rule));
         if (!literals[known]!.rules.includes(index)) literals[known]!.rules.push(index);
       }
     }
@@ -81,22 +82,63 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
 
 const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
 
+/** What must come behind an anchor, wherever: within so many bytes of its start a byte that is needed, and until then only bytes that may be passed. */
+interface Reach {
+  readonly passed: ByteSet;
+  readonly needed: ByteSet;
+  readonly most: number;
+}
+
+/** Undefined: nothing is asked. */
+function reachOf(rule: Rule): Reach | undefined {
+  if (rule.kind !== "line" || rule.before.max > 0 || rule.needs === EMPTY || rule.after > MOST_REACH) return undefined;
+  return { passed: rule.bytes, needed: rule.needs, most: rule.after };
+}
+
+/** What one of two rules asks, or less. */
+function eitherReach(a: Reach | undefined, b: Reach | undefined): Reach | undefined {
+  return a && b && { passed: union(a.passed, b.passed), needed: union(a.needed, b.needed), most: Math.max(a.most, b.most) };
+}
+
+const MOST_REACH = 0xffff;
+
+/** An anchor, and what its rules have in common. */
+interface Literal {
+  readonly literal: string;
+  readonly flags: number;
+  readonly rules: number[];
+  token: boolean;
+  follow: Follow;
+  reach: Reach | undefined;
+}
+
 /** Lays alphabets out, equal ones once, and says where the rarest bytes of anchors are. */
-function hintTable(literals: readonly { readonly literal: string; readonly follow: Follow }[]): { hints: Uint8Array; alphabets: Uint8Array } {
+function hintTable(literals: readonly Literal[]): Pick<AnchorTable, "hints" | "reaches" | "alphabets"> {
   const numbers = new Map<string, number>();
   const sets: ByteSet[] = [];
-  const hints = new Uint8Array(literals.length * 3);
-  literals.forEach(({ literal, follow: { set, count } }, anchor) => {
+  /** Undefined where there is no room for another. */
+  const numberOf = (set: ByteSet, room: number): number | undefined => {
     const key = keyOf(set);
     let number = numbers.get(key);
-    if (number === undefined && sets.length < 255) {
+    if (number === undefined && sets.length < room) {
       numbers.set(key, (number = sets.length));
       sets.push(set);
     }
+    return number !== undefined && number < room ? number : undefined;
+  };
+  const hints = new Uint8Array(literals.length * 3);
+  literals.forEach(({ literal, follow: { set, count } }, anchor) => {
+    const number = count === 0 ? undefined : numberOf(set, 256);
     // With no room for another alphabet the rule is asked each time.
-    hints.set([...(number === undefined || count === 0 ? [0, 0] : [number, count]), rarestFive(literal)], anchor * 3);
+    hints.set([...(number === undefined ? [0, 0] : [number, count]), rarestFive(literal)], anchor * 3);
   });
-  return { hints, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])) };
+  const reaches = new Uint16Array(literals.length * 3);
+  literals.forEach(({ reach }, anchor) => {
+    const passed = reach && numberOf(reach.passed, 1 << 16);
+    const needed = reach && numberOf(reach.needed, 1 << 16);
+    if (passed !== undefined && needed !== undefined) reaches.set([passed, needed, reach!.most], anchor * 3);
+  });
+  return { hints, reaches, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])) };
 }
 
 /** Words that logs are full of: bytes out of them tell nothing. */

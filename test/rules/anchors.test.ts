@@ -12,6 +12,8 @@ interface Spec {
   readonly flags: number;
   readonly alphabet: number;
   readonly count: number;
+  /** Most bytes from the anchor's start within which the other alphabet must come; 0: it need not. */
+  readonly most: number;
 }
 
 const spec: fc.Arbitrary<Spec> = fc.record({
@@ -19,8 +21,11 @@ const spec: fc.Arbitrary<Spec> = fc.record({
   flags: fc.integer({ min: 0, max: 7 }),
   alphabet: fc.integer({ min: 0, max: 1 }),
   count: fc.integer({ min: 0, max: 3 }),
+  most: fc.constantFrom(0, 0, 4, 12, 40),
 });
-const ALPHABETS = ["abAB", "_-.=1"].map((members) => Uint8Array.from({ length: 256 }, (_, byte) => Number(members.includes(String.fromCharCode(byte)))));
+const ALPHABETS = ["abAB", "_-.=1", "abABz_-.=1: ", "bB_-.=1%\n"].map((members) =>
+  Uint8Array.from({ length: 256 }, (_, byte) => Number(members.includes(String.fromCharCode(byte)))),
+);
 
 function tableOf(specs: readonly Spec[]): AnchorTable {
   const literals = specs.map(({ literal, flags }) => ((flags & ANCHOR.FOLD) === 0 ? literal : literal.toLowerCase()));
@@ -32,6 +37,7 @@ function tableOf(specs: readonly Spec[]): AnchorTable {
     flags: Uint8Array.from(specs, ({ flags }) => flags),
     // Any window will do: here the last two.
     hints: Uint8Array.from(specs.flatMap(({ alphabet, count, literal }) => [alphabet, count, Math.max(0, literal.length - 5)])),
+    reaches: Uint16Array.from(specs.flatMap(({ alphabet, most }) => [2 + alphabet, 1 - alphabet, most])),
     alphabets: Uint8Array.from(ALPHABETS.flatMap((set) => [...set])),
   };
 }
@@ -41,13 +47,17 @@ function naive(specs: readonly Spec[], text: string): string[] {
   const bytes = Buffer.from(text, "latin1");
   const hits: string[] = [];
   for (let at = 0; at < text.length; at++) {
-    specs.forEach(({ literal, flags, alphabet, count }, anchor) => {
+    specs.forEach(({ literal, flags, alphabet, count, most }, anchor) => {
       const here = text.slice(at, at + literal.length);
       if ((flags & ANCHOR.FOLD) === 0 ? here !== literal : here.toLowerCase() !== literal.toLowerCase()) return;
       const end = at + literal.length;
       if ((flags & ANCHOR.ASSIGN) !== 0 && !hasShape(bytes, end)) return;
       if ((flags & ANCHOR.TOKEN) !== 0 && !mayStart(bytes, at)) return;
       if ([...bytes.subarray(end, end + count)].some((byte) => ALPHABETS[alphabet]![byte] === 0)) return;
+      const reach = [...bytes.subarray(end, Math.max(end, at + most))];
+      const stop = reach.findIndex((byte) => ALPHABETS[1 - alphabet]![byte] === 1 || ALPHABETS[2 + alphabet]![byte] === 0);
+      const isDecided = stop >= 0 || at + most <= bytes.length;
+      if (most > 0 && isDecided && (stop < 0 || ALPHABETS[1 - alphabet]![reach[stop]!] === 0)) return;
       hits.push(`${at}:${anchor}`);
     });
   }

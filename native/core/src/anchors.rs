@@ -28,6 +28,15 @@ struct Anchor {
     count: u8,
     /// Offset of its key.
     key: u8,
+    reach: Option<Reach>,
+}
+
+/// What must come within so many bytes of an anchor's start, before any byte that no match has: numbers of alphabets.
+#[derive(Clone, Copy)]
+struct Reach {
+    passed: u16,
+    needed: u16,
+    most: u16,
 }
 
 /// Anchors, ready to search. Immutable. They are no secrets.
@@ -48,18 +57,28 @@ impl Anchor {
 
 impl AnchorSet {
     /// Builds a set; anchor `i` is `bytes[offsets[i]..offsets[i + 1]]`, its key, if it is longer than one, begins at `hints[3 * i + 2]`, and at least
-    /// `hints[3 * i + 1]` bytes of alphabet `hints[3 * i]` must come behind it.
+    /// `hints[3 * i + 1]` bytes of alphabet `hints[3 * i]` must come behind it. Of `reaches` too three belong to each: behind the anchor must come, within
+    /// `reaches[3 * i + 2]` bytes of its start (0: need not), a byte of alphabet `reaches[3 * i + 1]`, and until then only bytes of alphabet `reaches[3 * i]`.
     /// None if the table is not one, or an anchor is too short or too long.
-    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], alphabets: &[u8]) -> Option<Self> {
-        if offsets.len() != flags.len() + 1 || offsets[0] != 0 || offsets[flags.len()] as usize != bytes.len() || hints.len() != flags.len() * 3 {
+    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], reaches: &[u16], alphabets: &[u8]) -> Option<Self> {
+        let anchor_count = flags.len();
+        if offsets.len() != anchor_count + 1
+            || offsets[0] != 0
+            || offsets[anchor_count] as usize != bytes.len()
+            || hints.len() != anchor_count * 3
+            || reaches.len() != anchor_count * 3
+        {
             return None;
         }
+        let is_alphabet = |number: usize| (number + 1) * 256 <= alphabets.len();
         let mut anchors = Vec::with_capacity(flags.len());
-        for ((pair, &flags), hint) in offsets.windows(2).zip(flags).zip(hints.chunks_exact(3)) {
+        for (((pair, &flags), hint), reach) in offsets.windows(2).zip(flags).zip(hints.chunks_exact(3)).zip(reaches.chunks_exact(3)) {
             let (follow, count, key) = (hint[0], hint[1], hint[2]);
-            if count > 0 && (usize::from(follow) + 1) * 256 > alphabets.len() {
+            let (passed, needed, most) = (reach[0], reach[1], reach[2]);
+            if (count > 0 && !is_alphabet(follow.into())) || (most > 0 && !(is_alphabet(passed.into()) && is_alphabet(needed.into()))) {
                 return None;
             }
+            let reach = (most > 0).then_some(Reach { passed, needed, most });
             let literal = bytes.get(pair[0] as usize..pair[1] as usize)?;
             if !(MIN_ANCHOR_BYTES..=MAX_ANCHOR_BYTES).contains(&literal.len())
                 || flags & !(FOLD | ASSIGN | TOKEN) != 0
@@ -67,7 +86,7 @@ impl AnchorSet {
             {
                 return None;
             }
-            anchors.push(Anchor { literal: literal.into(), flags, follow, count, key: if literal.len() > MAX_KEY_BYTES { key } else { 0 } });
+            anchors.push(Anchor { literal: literal.into(), flags, follow, count, key: if literal.len() > MAX_KEY_BYTES { key } else { 0 }, reach });
         }
         let longest = anchors.iter().map(|anchor| anchor.literal.len()).max().unwrap_or(MIN_ANCHOR_BYTES);
         let mut filter = AnchorFilter::new();
@@ -87,6 +106,21 @@ impl AnchorSet {
     fn follows(&self, text: &[u8], at: usize, follow: u8, count: u8) -> bool {
         let alphabet = usize::from(follow) * 256;
         text[at..].iter().take(usize::from(count)).all(|&byte| self.alphabets[alphabet + usize::from(byte)] != 0)
+    }
+
+    /// Whether a byte that every match has comes before one that none has. True where the text ends before that is decided.
+    fn reaches(&self, text: &[u8], start: usize, end: usize, Reach { passed, needed, most }: Reach) -> bool {
+        let [passed, needed] = [passed, needed].map(|number| &self.alphabets[usize::from(number) * 256..][..256]);
+        let until = start + usize::from(most);
+        for &byte in text.get(end..text.len().min(until)).unwrap_or_default() {
+            if needed[usize::from(byte)] != 0 {
+                return true;
+            }
+            if passed[usize::from(byte)] == 0 {
+                return false;
+            }
+        }
+        text.len() < until
     }
 
     /// Calls `each` with every anchor that has one of the keys around `at`, where it starts, and where it ends.
@@ -113,7 +147,8 @@ impl AnchorSet {
         (equal
             && self.follows(text, end, anchor.follow, anchor.count)
             && (anchor.flags & TOKEN == 0 || may_start(text, start))
-            && (anchor.flags & ASSIGN == 0 || has_shape(text, end)))
+            && (anchor.flags & ASSIGN == 0 || has_shape(text, end))
+            && anchor.reach.is_none_or(|reach| self.reaches(text, start, end, reach)))
         .then_some(end)
     }
 }

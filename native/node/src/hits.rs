@@ -18,8 +18,8 @@ pub struct Anchors {
 impl Anchors {
     /// The arguments are copied.
     #[napi(constructor, catch_unwind)]
-    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], alphabets: &[u8]) -> Result<Self> {
-        AnchorSet::new(bytes, offsets, flags, hints, alphabets)
+    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], reaches: &[u16], alphabets: &[u8]) -> Result<Self> {
+        AnchorSet::new(bytes, offsets, flags, hints, reaches, alphabets)
             .map(|set| Self { set: Arc::new(set) })
             .ok_or_else(|| refused("no table of anchors of 3 to 32 bytes"))
     }
