@@ -8,6 +8,8 @@ const GATHER_BYTES = 1 << 16;
 /** Most names in a summary; keeps its line well under `MAX_LINE_BYTES`. */
 const MAX_NAMES = 1000;
 
+const NOTHING = new Uint8Array(0);
+
 /** Which stream an account is of. */
 export interface LedgerOptions {
   readonly job?: string;
@@ -22,7 +24,9 @@ export interface LedgerOptions {
 
 export class Ledger {
   readonly #options: LedgerOptions;
-  readonly #hash: Blake3Stream;
+  readonly #blake3: Blake3;
+  /** Made when more is to be hashed than is gathered. */
+  #hash: Blake3Stream | undefined;
   readonly #gatherBytes: number;
   /** Made with the first small piece: most streams are short, many are written in large pieces. */
   #gathered: Buffer | undefined;
@@ -37,7 +41,7 @@ export class Ledger {
     this.#options = options;
     this.#inputBytes = options.resumedAt ?? 0;
     this.#gatherBytes = options.gatherBytes ?? GATHER_BYTES;
-    this.#hash = (options.blake3 ?? fastBlake3()).stream();
+    this.#blake3 = options.blake3 ?? fastBlake3();
   }
 
   /** Counts bytes of the log as it came; of none more than the length is taken. */
@@ -50,7 +54,7 @@ export class Ledger {
     this.#outputBytes += piece.length;
     if (this.#filled + piece.length > this.#gatherBytes) this.#flush();
     if (piece.length >= this.#gatherBytes) {
-      this.#hash.update(piece);
+      this.#stream().update(piece);
       return;
     }
     this.#gathered ??= Buffer.allocUnsafeSlow(this.#gatherBytes);
@@ -66,7 +70,7 @@ export class Ledger {
 
   /** The account as an entry to append. Called once, after the last piece: the digest ends with it. */
   summary(): SummaryEntry {
-    this.#flush();
+    const outputBlake3 = this.#digest();
     const { job, stream, policy, resumedAt = 0 } = this.#options;
     const secrets = frequent(this.#secrets);
     const rules = frequent(this.#rules);
@@ -77,7 +81,7 @@ export class Ledger {
       stream,
       inputBytes: this.#inputBytes,
       outputBytes: this.#outputBytes,
-      outputBlake3: this.#hash.digestHex(),
+      outputBlake3,
       kinds: Object.fromEntries(this.#kinds),
       secrets: secrets.counts,
       rules: rules.counts,
@@ -89,8 +93,18 @@ export class Ledger {
 
   #flush(): void {
     if (this.#gathered === undefined || this.#filled === 0) return;
-    this.#hash.update(this.#gathered.subarray(0, this.#filled));
+    this.#stream().update(this.#gathered.subarray(0, this.#filled));
     this.#filled = 0;
+  }
+
+  #stream(): Blake3Stream {
+    return (this.#hash ??= this.#blake3.stream());
+  }
+
+  #digest(): string {
+    if (this.#hash === undefined) return this.#blake3.hashHex(this.#gathered?.subarray(0, this.#filled) ?? NOTHING);
+    this.#flush();
+    return this.#hash.digestHex();
   }
 }
 
