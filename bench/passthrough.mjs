@@ -1,7 +1,10 @@
 /** The sidecar's proxy with masking off, for comparison only: the same server, forwarding and codings, a channel that answers what it gets. `node passthrough.mjs UPSTREAM_URL`; prints its port. */
+import { setFlagsFromString } from "node:v8";
 import { serveRoutes } from "../dist/sidecar/http.js";
 import { Upstream } from "../dist/sidecar/proxy.js";
 
+// As the sidecar has it.
+setFlagsFromString("--heap-growing-percent=200");
 const unmasked = () => ({ offset: 0, heldBytes: 0, settled: 0, name: "", push: (chunk) => [chunk], idle: () => [], end: () => [], close: () => undefined });
 const untold = { input: () => undefined, output: () => undefined, check: () => undefined, end: () => undefined };
 const upstream = new Upstream({ url: process.argv[2], connectTimeoutMs: 5000, headersTimeoutMs: 30_000, bodyTimeoutMs: 60_000, maxConnections: 4096 }, [], {

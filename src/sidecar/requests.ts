@@ -26,7 +26,7 @@ export interface MaskContext {
 }
 
 /** A body that announces no more is held until it is whole: it goes on with its length, in one piece, or not at all. */
-const SMALL_BYTES = 64 * 1024;
+const SMALL_BYTES = 128 * 1024;
 /** Bodies of the largest size that are held at the same time. */
 const MOST_HELD = 16;
 
