@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { freePort, logveil, SECRET, serve } from "../support/process.js";
+import { logveil, SECRET, serve } from "../support/process.js";
 import { filesIn } from "../support/serving.js";
-import { call, temporary } from "../support/sidecar.js";
+import { call, freePort, temporary } from "../support/sidecar.js";
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
   const home = temporary();

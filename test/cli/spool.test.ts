@@ -5,9 +5,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { environment, freePort, logveil, SECRET, serve } from "../support/process.js";
+import { environment, logveil, SECRET, serve } from "../support/process.js";
 import { filesIn } from "../support/serving.js";
-import { call, listenOn, temporary } from "../support/sidecar.js";
+import { call, freePort, listenOn, temporary } from "../support/sidecar.js";
 
 const HAVE_CURL = spawnSync("curl", ["--version"]).status === 0;
 if (!HAVE_CURL) console.warn("curl is missing: it is passed over");

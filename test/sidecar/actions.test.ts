@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { SidecarOptions } from "../../src/sidecar/serve.js";
 import { Warnings } from "../../src/sidecar/actions.js";
 import { Webhook } from "../../src/sidecar/webhook.js";
-import { call, start } from "../support/sidecar.js";
+import { call, start, upstreamAt } from "../support/sidecar.js";
 
 const LOG = "/v1/jobs/build-1/streams/stdout";
 const SECRET = "global-secret-0123456789";
@@ -117,16 +117,7 @@ describe("fail-job", () => {
     onTestFinished(() => upstream.close().closeAllConnections());
     const { sidecar } = await start({
       onFinding,
-      upstream: {
-        url: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
-        connectTimeoutMs: 1000,
-        headersTimeoutMs: 2000,
-        bodyTimeoutMs: 2000,
-        maxConnections: 2,
-        routes: [],
-        decode: {},
-        maxHeldBytes: 1 << 20,
-      },
+      upstream: upstreamAt((upstream.address() as AddressInfo).port, { maxConnections: 2 }),
     });
     const post = (body: string, job?: string): Promise<number> =>
       call(sidecar, "POST", "/x", body, { "content-type": "text/plain", ...(job === undefined ? {} : { "logveil-job": job }) }).then(({ status }) => status);

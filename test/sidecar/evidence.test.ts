@@ -6,7 +6,7 @@ import { openAudit } from "../../src/audit/audit.js";
 import { digestLog, verifyAudit } from "../../src/audit/verify.js";
 import { auditEvidence } from "../../src/sidecar/evidence.js";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { call, start, temporary } from "../support/sidecar.js";
+import { call, start, temporary, upstreamAt } from "../support/sidecar.js";
 
 const LOG = "/v1/jobs/j/streams/s";
 const SECRET = "global-secret-0123456789";
@@ -130,18 +130,7 @@ test("forwarded bodies have an account each, under a name that their findings be
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => upstream.close().closeAllConnections());
   const { port } = upstream.address() as { port: number };
-  const { sidecar, witness } = await start({
-    upstream: {
-      url: `http://127.0.0.1:${port}`,
-      connectTimeoutMs: 1000,
-      headersTimeoutMs: 2000,
-      bodyTimeoutMs: 2000,
-      maxConnections: 2,
-      routes: [],
-      decode: {},
-      maxHeldBytes: 1 << 20,
-    },
-  });
+  const { sidecar, witness } = await start({ upstream: upstreamAt(port, { maxConnections: 2 }) });
   await call(sidecar, "POST", "/x", `{"a":"${SECRET}"}`, { "content-type": "application/json", "logveil-job": "j" });
   await vi.waitFor(() => expect([...witness.sums.values()]).toEqual([{ input: SECRET.length + 8, output: '{"a":"[REDACTED:GLOBAL]"}', ended: true }]));
   const [name] = [...witness.sums.keys()];

@@ -5,9 +5,8 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { expect, onTestFinished, test, vi } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { freePort } from "../support/process.js";
 import { inFrontOf, MASK, proxied, SECRET } from "../support/proxy.js";
-import { call, start, temporary } from "../support/sidecar.js";
+import { call, freePort, start, temporary } from "../support/sidecar.js";
 
 const has = (command: string, flag: string): boolean => spawnSync(command, [flag]).error === undefined;
 const HAVE_CURL = has("curl", "--version");

@@ -1,25 +1,15 @@
 /** Trying again without a spool: where nothing was sent, and nowhere else. */
 import { createServer, type IncomingMessage, request as send, type RequestListener } from "node:http";
-import { createServer as createTcp } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { sendWithRetries } from "../../src/sidecar/retry.js";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { call, listenOn, start } from "../support/sidecar.js";
+import { call, freePort, listenOn, start, upstreamAt } from "../support/sidecar.js";
 
 const SECRET = "global-secret-0123456789";
 const TEXT = { "content-type": "text/plain" };
 
-/** A port on which nothing listens. */
-async function closedPort(): Promise<number> {
-  const server = createTcp();
-  const port = await listenOn(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 const sidecarTo = async (port: number, retries: number): Promise<Sidecar> => {
-  const limits = { connectTimeoutMs: 5000, headersTimeoutMs: 30_000, bodyTimeoutMs: 30_000, maxConnections: 4 };
-  return (await start({ upstream: { url: `http://127.0.0.1:${port}`, ...limits, retries, routes: [], decode: {}, maxHeldBytes: 1 << 20 } })).sidecar;
+  return (await start({ upstream: upstreamAt(port, { connectTimeoutMs: 5000, maxConnections: 4, retries }) })).sidecar;
 };
 
 /** What an upstream took: bodies of whole requests. */
@@ -43,7 +33,7 @@ async function upstream(listener: RequestListener, port = 0): Promise<number> {
 }
 
 test("an upstream that starts late is waited for, and nothing is read of the client meanwhile", async () => {
-  const port = await closedPort();
+  const port = await freePort();
   const sidecar = await sidecarTo(port, 10);
   const client = send({ ...sidecar.listen, method: "POST", path: "/x", headers: TEXT });
   const status = new Promise((resolve, reject) => client.on("error", reject).once("response", (response) => resolve(response.statusCode)));
@@ -65,7 +55,7 @@ test("an upstream that stays down is told as such after so many attempts", async
   };
   await expect(sendWithRetries({ retries: 3, connectTimeoutMs: 4 }, undefined, refuse)).rejects.toThrow("refused");
   expect(attempts).toHaveLength(4);
-  const sidecar = await sidecarTo(await closedPort(), 1);
+  const sidecar = await sidecarTo(await freePort(), 1);
   for (const body of ["text", undefined])
     expect(await call(sidecar, "POST", "/x", body, body === undefined ? {} : TEXT)).toMatchObject({ status: 503, headers: { "retry-after": "5" } });
 });

@@ -1,26 +1,10 @@
 /** `logveil serve` as a process of its own, for tests: ended with the test, with a secret in its environment. */
 import { spawnSync } from "node:child_process";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { COMMAND, serveProcess, type Serving } from "./serving.js";
 
 export const SECRET = "env-token-9876543210-abcdef";
-
-/** First and number of the ports that are given out: none of those that the system gives to connections going out, or for port 0. */
-const PORTS = { first: 20_000, count: 12_000 };
-
-/** A port where nobody listens. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
-    const server = createServer();
-    const free = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
-    if (!free) continue;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
-  }
-}
 
 export interface Process extends Serving {
   /** Level and message of each line on stderr. */

@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Requ
 import { type AddressInfo, createServer as createNetServer, connect, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
 import type { Sidecar, SidecarOptions } from "../../src/sidecar/serve.js";
-import { start, type Witness } from "./sidecar.js";
+import { start, upstreamAt, type Witness } from "./sidecar.js";
 
 export const SECRET = "global-secret-0123456789";
 export const MASK = "[REDACTED:GLOBAL]";
@@ -29,17 +29,15 @@ export interface Proxied {
 export async function inFrontOf(port: number, change: object = {}, options: Partial<SidecarOptions> = {}): Promise<Proxied> {
   return start({
     ...options,
-    upstream: {
+    upstream: upstreamAt(port, {
       url: `http://127.0.0.1:${port}/base`,
-      connectTimeoutMs: 1000,
       headersTimeoutMs: 2000,
       bodyTimeoutMs: 2000,
       maxConnections: 10,
       routes: [{ path: "/raw", contentTypes: [], framing: "octet-stream", maskResponses: false }],
       decode: { maxDecodedBytes: 1 << 22 },
-      maxHeldBytes: 1 << 20,
       ...change,
-    },
+    }),
   });
 }
 

@@ -2,12 +2,13 @@
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { request as send, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo, Server } from "node:net";
+import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { onTestFinished, vi } from "vitest";
 import type { Evidence, StreamRecord } from "../../src/sidecar/accounts.js";
+import type { ForwardingOptions } from "../../src/sidecar/forwarding.js";
 import { startSidecar, type Sidecar, type SidecarOptions } from "../../src/sidecar/serve.js";
 
 export const temporary = (): string => {
@@ -66,6 +67,34 @@ export async function start(change: Partial<SidecarOptions> = {}): Promise<{ sid
   onTestFinished(() => sidecar.close(0).then(() => undefined));
   return { sidecar, folder, witness, logs };
 }
+
+/** First and number of the ports that are given out: none of those that the system gives to connections going out, or for port 0. */
+const PORTS = { first: 20_000, count: 12_000 };
+
+/** A port where nobody listens. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true)));
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
+
+/** Options of an upstream that listens on a port. */
+export const upstreamAt = (port: number, change: Partial<ForwardingOptions> = {}): ForwardingOptions => ({
+  url: `http://127.0.0.1:${port}`,
+  connectTimeoutMs: 1000,
+  headersTimeoutMs: 60_000,
+  bodyTimeoutMs: 60_000,
+  maxConnections: 200,
+  routes: [],
+  decode: {},
+  maxHeldBytes: 1 << 20,
+  ...change,
+});
 
 /** Listens on a port, and waits for one that is taken: connections going out have it for a while. Resolves to the port. */
 export async function listenOn(server: Server, port = 0): Promise<number> {

@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Serv
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 import type { Sidecar, SidecarOptions } from "../../src/sidecar/serve.js";
-import { start, type Witness } from "./sidecar.js";
+import { start, upstreamAt, type Witness } from "./sidecar.js";
 
 export interface Seen {
   readonly method: string;
@@ -40,18 +40,6 @@ export async function proxied(change: Partial<SidecarOptions> = {}, answer?: (re
   });
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => upstream.close().closeAllConnections());
-  const { sidecar, witness, logs } = await start({
-    upstream: {
-      url: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
-      connectTimeoutMs: 1000,
-      headersTimeoutMs: 60_000,
-      bodyTimeoutMs: 60_000,
-      maxConnections: 200,
-      routes: [],
-      decode: {},
-      maxHeldBytes: 1 << 20,
-    },
-    ...change,
-  });
+  const { sidecar, witness, logs } = await start({ upstream: upstreamAt((upstream.address() as AddressInfo).port), ...change });
   return { sidecar, witness, seen, logs, begun };
 }
