@@ -246,28 +246,55 @@ for (const [name, rank, bar] of [
 ])
   record(`sidecar: added latency of a line, ${name}`, quantile(lines.mask, rank) - quantile(lines.pass, rank), "ms", ["<=", bar]);
 
-/** Opens streams that stay open, each with a line sent; answers bytes of memory for each. */
-async function memory(count, body) {
-  const before = usage(proxies.mask.child.pid).rss;
+/** Opens connections that stay open, on each of which `pieces` are sent. */
+async function open(count, pieces) {
   const sockets = [];
   for (let i = 0; i < count; i++) {
     const socket = connect({ port: proxies.mask.port });
-    socket.on("error", () => undefined);
-    socket.write("POST /logs HTTP/1.1\r\nHost: logs\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n");
-    socket.write(`${body.length.toString(16)}\r\n`);
-    socket.write(body);
-    socket.write("\r\n");
+    socket.on("error", () => undefined).resume();
+    for (const piece of pieces) socket.write(piece);
     sockets.push(socket);
     if (i % 100 === 99) await new Promise((resolve) => setTimeout(resolve, 20));
   }
   await new Promise((resolve) => setTimeout(resolve, smoke ? 100 : 3000));
-  const after = usage(proxies.mask.child.pid).rss;
+  return sockets;
+}
+
+async function close(sockets) {
   for (const socket of sockets) socket.destroy();
   await new Promise((resolve) => setTimeout(resolve, smoke ? 100 : 2000));
+}
+
+/** A request whose body goes on. */
+const begun = (body) => [
+  `POST /logs HTTP/1.1\r\nHost: logs\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n`,
+  body,
+  "\r\n",
+];
+
+/** Bytes of memory for each of so many streams that have got `body`. */
+async function memory(count, body) {
+  const before = usage(proxies.mask.child.pid).rss;
+  const sockets = await open(count, begun(body));
+  const after = usage(proxies.mask.child.pid).rss;
+  await close(sockets);
   return (after - before) / count;
 }
 record("sidecar: memory of an idle stream", (await memory(smoke ? 50 : 4000, part(100))) / 1024, "KiB", ["<=", 64]);
 record("sidecar: memory of a stream that got 256 KiB", (await memory(smoke ? 20 : 2000, part(256 * 1024))) / 1024, "KiB", ["<=", 512]);
+
+/** Connections that have had an answer and wait, streams that go on, and a client beside them. */
+const crowd = smoke ? [200, 50] : [10_000, 2000];
+const idle = await open(crowd[0], [request(part(100))]);
+const active = await open(crowd[1], begun(part(4096)));
+const beside = await send(proxies.mask.port, request(small), 200);
+check(
+  "all of them are still there",
+  [...idle, ...active].every((socket) => !socket.closed),
+);
+record(`sidecar: a request of 2 KiB beside ${crowd[0]} idle connections and ${crowd[1]} open streams`, beside / 200, "ms");
+record("  memory then", usage(proxies.mask.child.pid).rss / MB, "MiB");
+await close([...idle, ...active]);
 
 /** The planted secret, cut in two, through the proxy that masks. */
 let arrived = "";

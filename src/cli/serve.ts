@@ -46,12 +46,16 @@ export async function serve(version: string, options: Readonly<Record<string, un
   // Told once there is an engine, through which all that is told goes.
   const early: string[] = [];
   let failed = (message: string): void => void early.push(message);
+  let ruin: string | undefined;
   const audit = await openAudit({
     folder: config.audit.dir,
     checkpointRecords: config.audit.checkpointEvery,
     checkpointMs: config.audit.checkpointInterval,
     maxFileBytes: config.audit.maxFileSize,
-    onFailure: (error) => failed(error.message),
+    onFailure(error) {
+      ruin = error.code;
+      failed(error.message);
+    },
   });
   const sidecar = await startSidecar({
     ...optionsOf(config, version),
@@ -60,6 +64,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
     reloading: reloader,
     evidence: auditEvidence(audit),
     audit: () => audit.stats,
+    ruin: () => ruin,
     log: own.tell,
   });
   started();

@@ -113,7 +113,7 @@ export const schema = z.strictObject({
     connectTimeout: field(time(), "Longest wait for a connection, TLS included", "5s"),
     headersTimeout: field(time(), "Longest wait for a response after the request has been sent", "30s"),
     bodyTimeout: field(time(), "Longest silence within the body of a response", "60s"),
-    maxConnections: field(count(1, 65_535), "Most connections at a time", 64),
+    maxConnections: field(count(1, 65_535), "Most connections at a time", 256),
     retries: field(
       count(0, 100),
       "How often a request is tried again before a byte of its body was sent, while its client waits. What is in the spool is tried again until it is delivered",

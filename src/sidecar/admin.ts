@@ -9,9 +9,27 @@ export interface Check {
   run(): Promise<string | undefined>;
 }
 
-export function adminRoutes(version: string, checks: readonly Check[], isStarted: () => boolean, metrics: ReturnType<typeof exposition>): Route[] {
+export interface Health {
+  readonly checks: readonly Check[];
+  isStarted(this: void): boolean;
+  /** What only another start mends; undefined: nothing. */
+  ruin(this: void): string | undefined;
+}
+
+export function adminRoutes(version: string, { checks, isStarted, ruin }: Health, metrics: ReturnType<typeof exposition>): Route[] {
   return [
-    { method: "GET", path: "/livez", handle: ({ response }) => json(response, 200, { live: true }) },
+    {
+      method: "GET",
+      path: "/livez",
+      handle({ response }) {
+        const reason = ruin();
+        json(
+          response,
+          reason === undefined ? 200 : 503,
+          reason === undefined ? { live: true } : { live: false, reason: `${reason}: it is to be started anew` },
+        );
+      },
+    },
     { method: "GET", path: "/startupz", handle: ({ response }) => json(response, isStarted() ? 200 : 503, { started: isStarted() }) },
     {
       method: "GET",

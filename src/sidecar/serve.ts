@@ -57,6 +57,8 @@ export interface SidecarOptions extends LiveOptions {
   /** Tokens besides those that the control API issues. */
   readonly tokens?: readonly ListedToken[];
   readonly evidence: Evidence;
+  /** What only another start mends, such as an audit that has closed itself: it is alive no more. */
+  readonly ruin?: () => string | undefined;
   /** Figures of the audit. */
   readonly audit?: () => Gauges["audit"];
   /** What an operator should know. Never holds bytes of a log. */
@@ -235,7 +237,7 @@ function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
   const control = serveRoutes(controls, { ...served, answered: counted("control") });
   const remote = options.control && serveRoutes(controls, { ...served, answered: counted("control"), tls: options.control.tls });
   const admin = serveRoutes(
-    adminRoutes(version, checks, () => parts.isStarted, exposition(accounts.figures, gauges)),
+    adminRoutes(version, { checks, isStarted: () => parts.isStarted, ruin: () => options.ruin?.() }, exposition(accounts.figures, gauges)),
     served,
   );
   return { data, control, admin, remote };

@@ -5,8 +5,11 @@ import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { logveil, SECRET, serve } from "../support/process.js";
-import { filesIn } from "../support/serving.js";
+import { filesIn, serveProcess } from "../support/serving.js";
 import { call, freePort, temporary } from "../support/sidecar.js";
+
+/** Of 512 bytes in dash, of 1024 in bash. */
+const SMALL_BLOCKS = 32;
 
 test("is useful at once: masks, keeps, gives back, ends in order", { timeout: 60_000 }, async () => {
   const home = temporary();
@@ -140,4 +143,21 @@ test("takes syslog, keeps what it took when it is killed, and says where it is",
   again.child.kill("SIGTERM");
   expect(await once(again.child, "exit")).toEqual([0, null]);
   expect(logveil(again.env, ["audit", "verify", join(home, "state", "logveil", "audit")]).status).toBe(0);
+});
+
+test("an audit that cannot be written closes everything, and /livez asks for another start", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  // Files may have 16 or 32 KiB: writing more is an error then, as on a full disk.
+  const small = ["/bin/sh", "-c", `trap "" XFSZ; ulimit -f ${SMALL_BLOCKS}; exec "$@"`, "sh"];
+  const { child, port, admin, told } = await serveProcess(home, { env: { BUILD_TOKEN: SECRET }, under: small });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  expect((await call({ port: admin }, "GET", "/livez")).status).toBe(200);
+  const body = `${SECRET}\n`;
+  const statuses: number[] = [];
+  while (!statuses.includes(503) && statuses.length < 100) statuses.push((await call({ port }, "POST", `/v1/jobs/j/streams/s${statuses.length}`, body)).status);
+  expect([statuses[0], statuses.at(-1)]).toEqual([200, 503]);
+  const live = await call({ port: admin }, "GET", "/livez");
+  expect([live.status, JSON.parse(live.body)]).toEqual([503, { live: false, reason: "LV_AUDIT_WRITE: it is to be started anew" }]);
+  expect(JSON.parse((await call({ port: admin }, "GET", "/readyz")).body)).toMatchObject({ checks: { evidence: "LV_AUDIT_WRITE" } });
+  expect(told()).toContain("nothing is acknowledged any more");
 });
