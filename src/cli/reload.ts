@@ -19,18 +19,28 @@ export interface Loaded {
 export interface ReloaderOptions {
   /** Reads everything. Throws `LV_CONFIG`, `LV_RULES`, `LV_IO`. */
   load(this: void): Loaded;
-  /** Reads the secrets of a configuration. Throws `LV_CONFIG`, `LV_IO`. */
-  secrets(this: void, config: Config): SecretInput[];
+  /** Reads what a configuration knows beforehand. Throws `LV_CONFIG`, `LV_IO`. */
+  known(this: void, config: Config): { readonly secrets: SecretInput[]; readonly upstreamHeaders: readonly string[] };
   /** What else is to be done about a configuration that is in force. */
   changed(this: void, config: Config): void;
 }
 
 /** Compares secrets without keeping them. */
 const KEY = randomBytes(32);
-const digest = (secrets: readonly SecretInput[]): string =>
+const digestOf = (value: unknown): string =>
   createHmac("sha256", KEY)
-    .update(JSON.stringify(secrets.map(({ name, value }) => [name, typeof value === "string" ? value : Buffer.from(value).toString("base64")])))
+    .update(JSON.stringify(value) ?? "")
     .digest("base64");
+const digest = (secrets: readonly SecretInput[]): string =>
+  digestOf(secrets.map(({ name, value }) => [name, typeof value === "string" ? value : Buffer.from(value).toString("base64")]));
+
+/** Fields that name files, and what comes of those. */
+const FILES: readonly (readonly [path: string, of: (live: LiveOptions) => unknown])[] = [
+  ["tls", ({ tls }) => tls],
+  ["control.tls", ({ controlTls }) => controlTls],
+  ["auth.tokenFile", ({ tokens }) => tokens],
+  ["upstream.headersFile", ({ upstreamHeaders }) => upstreamHeaders],
+];
 
 export class Reloader implements Reloading {
   last: Reloading["last"] = { at: Date.now(), ok: true, needsRestart: [] };
@@ -111,18 +121,19 @@ export class Reloader implements Reloading {
       ...live,
       ...(isNew("secrets.") && digest(next.live.engine.secrets ?? []) !== this.known ? ["secrets.files"] : []),
       ...(isNew("rules.") && policy !== policyBefore ? ["rules.files"] : []),
+      ...FILES.filter(([, of]) => digestOf(of(next.live)) !== digestOf(of(this.loaded.live))).map(([path]) => path),
     ];
   }
 
   private async readSecrets(): Promise<void> {
     const { config, live } = this.loaded;
     try {
-      const secrets = this.options.secrets(config);
+      const { secrets, upstreamHeaders } = this.options.known(config);
       const known = digest(secrets);
       if (known === this.known) {
         this.sidecar!.refreshed();
       } else {
-        const next = { ...live, engine: { ...live.engine, secrets } };
+        const next = { ...live, upstreamHeaders, engine: { ...live.engine, secrets } };
         await this.sidecar!.apply(next);
         this.loaded = { ...this.loaded, live: next };
         this.known = known;

@@ -36,7 +36,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
   const own = openLog({ ...config.log, write: (line) => void process.stderr.write(line), isTerminal: process.stderr.isTTY });
   const reloader = new Reloader(loaded, {
     load,
-    secrets: secretsOf,
+    known: knownOf,
     changed(next) {
       config = next;
       own.setLevel(next.log.level);
@@ -58,7 +58,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
     },
   });
   const sidecar = await startSidecar({
-    ...optionsOf(config, version),
+    ...optionsOf(config, version, loaded.live),
     ...loaded.live,
     engine: { ...engineOf(config), ...loaded.live.engine },
     reloading: reloader,
@@ -144,22 +144,34 @@ function webhookOf({ url, secretFile: file }: Config["onFinding"]["webhook"]): W
 
 /** What a reload can change. */
 function liveOf(config: Config): LiveOptions {
-  const { limits, onFinding, secrets, jobs } = config;
+  const { limits, onFinding, jobs, auth } = config;
+  const { secrets, upstreamHeaders } = knownOf(config);
   const { files, disable, minConfidence, learn, policy } = config.rules;
   const webhook = webhookOf(onFinding.webhook);
+  const tls = tlsOf(config.tls, "tls");
+  const controlTls = tlsOf(config.control.tls, "control.tls");
   return {
+    ...(tls && { tls }),
+    ...(controlTls && { controlTls }),
+    ...(auth.tokenFile !== undefined && { tokens: readTokens(auth.tokenFile, "auth.tokenFile") }),
+    upstreamHeaders,
     engine: {
-      secrets: [...secretsOf(config), ...credentialsOf(headersOf(config))],
+      secrets,
       rules: { ...(files.length > 0 && { extra: loadRules(files) }), disable, minConfidence, learn, policy },
     },
     jobs: { maxJobs: jobs.maxJobs, maxStreams: limits.maxStreamsPerJob, maxOpen: limits.maxStreams, graceMs: jobs.grace },
     onFinding: { actions: onFinding.actions, ...(webhook && { webhook }) },
     // What was read from the environment does not age.
-    ...(secrets.ttl !== "off" && secrets.files.length > 0 && { secretsTtlMs: secrets.ttl }),
+    ...(config.secrets.ttl !== "off" && config.secrets.files.length > 0 && { secretsTtlMs: config.secrets.ttl }),
   };
 }
 
-const headersOf = ({ upstream }: Config): string[] => (upstream.headersFile === undefined ? [] : readFields(upstream.headersFile));
+/** What is read again by itself: secrets, and header fields, whose credentials are secrets too. */
+function knownOf(config: Config): { secrets: SecretInput[]; upstreamHeaders: string[] } {
+  const { headersFile } = config.upstream;
+  const upstreamHeaders = headersFile === undefined ? [] : readFields(headersFile);
+  return { secrets: [...secretsOf(config), ...credentialsOf(upstreamHeaders)], upstreamHeaders };
+}
 
 const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "rules"> => ({
   mask: { style: mask.style, ...(mask.text === undefined ? {} : { text: mask.text }) },
@@ -167,21 +179,16 @@ const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "ru
   fingerprintKey: installationKey(),
 });
 
-function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evidence" | "log" | keyof LiveOptions> {
+function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<SidecarOptions, "evidence" | "log" | keyof LiveOptions> {
   const { limits, auth, control } = config;
-  const tls = tlsOf(config.tls, "tls");
-  const controlTls = tlsOf(control.tls, "control.tls");
   const inherited = inheritedSockets(process.env, process.pid);
-  const headers = headersOf(config);
   return {
     version,
     listen: inherited.data ?? config.listen,
-    ...(tls && { tls }),
     admin: inherited.admin ?? config.admin.listen,
     socket: control.socket,
-    ...(control.tcp !== "off" && controlTls && { control: { listen: control.tcp, tls: controlTls } }),
+    ...(control.tcp !== "off" && { control: control.tcp }),
     tokensRequired: auth.tokenFile !== undefined,
-    ...(auth.tokenFile !== undefined && { tokens: readTokens(auth.tokenFile, "auth.tokenFile") }),
     store: { folder: config.store.dir, maxFileBytes: config.store.maxFileSize, maxAgeMs: config.store.maxAge, compress: config.store.compress },
     ...(config.upstream.url !== undefined && {
       upstream: {
@@ -191,7 +198,6 @@ function optionsOf(config: Config, version: string): Omit<SidecarOptions, "evide
         bodyTimeoutMs: config.upstream.bodyTimeout,
         maxConnections: config.upstream.maxConnections,
         retries: config.upstream.retries,
-        headers,
         ...(config.spool.enabled && { spool: { folder: config.spool.dir, maxBytes: config.spool.maxBytes, headers: config.spool.headers } }),
         routes: config.routes,
         decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow },

@@ -7,7 +7,7 @@ import { createServer as createHttp2, type Http2Server, type ServerHttp2Session 
 import { createServer as createTls } from "node:https";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { TLSSocket, TlsOptions } from "node:tls";
+import { Server as TlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import { cut, isHttp2, isWhole, LINGER_MS, refuse, refuseRaw, streamOf } from "./answers.js";
 import { Refusal } from "./jobs.js";
 import { type JobName, jobsOf } from "./tls.js";
@@ -268,6 +268,11 @@ export class Door {
       late(isWhole(request) ? new Refusal(503, "it took too long: try again", { "retry-after": "5" }) : new Refusal(408, "the request took too long"));
     }, this.limits.requestTimeoutMs);
     response.once("close", () => clearTimeout(timer));
+  }
+
+  /** New connections get another certificate; there is TLS from the start on or never. */
+  renew(tls: TlsOptions | undefined): void {
+    if (tls !== undefined && this.server instanceof TlsServer) this.server.setSecureContext(tls);
   }
 
   /** Ends it: requests under way may finish within the time. False if some were cut off. */

@@ -5,9 +5,10 @@ import type { Engine } from "../engine.js";
 import type { RedactorStream } from "../live.js";
 import { type Accounts, NO_JOB } from "./accounts.js";
 import type { Gate } from "./gate.js";
+import type { Fields } from "./fields.js";
 import type { Connection } from "./http.js";
 import { type Jobs, Refusal } from "./jobs.js";
-import { Upstream, type UpstreamOptions } from "./proxy.js";
+import { type ForwardContext, Upstream, type UpstreamOptions } from "./proxy.js";
 import type { BodyRoute } from "./routes.js";
 import { FairShare } from "./share.js";
 import type { Backoff } from "./spool/delivery.js";
@@ -46,17 +47,19 @@ export interface ForwardingContext {
 export interface Forwarding {
   /** Passes a request on. Throws a {@link Refusal}. */
   forward(this: void, request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void>;
+  /** From now on every request has these fields, see `LiveOptions`. */
+  setHeaders(headers: Fields): void;
   readonly share: FairShare;
   readonly spool: Spool | undefined;
   close(): Promise<void>;
 }
 
 /** Throws `LV_IO` where the spool cannot be opened. */
-export async function openForwarding(options: ForwardingOptions, context: ForwardingContext): Promise<Forwarding> {
+export async function openForwarding(options: ForwardingOptions, headers: Fields, context: ForwardingContext): Promise<Forwarding> {
   const { accounts, jobs, tokens, turnMs, maxWaiting } = context;
   const spool = options.spool && (await Spool.open({ ...options.spool, log: context.log }));
   const share = new FairShare({ ...sharesOf(options.maxConnections), waitMs: turnMs, maxWaiting });
-  const upstream = openUpstream(options, context, spool);
+  const upstream = openUpstream(options, headers, context, spool);
   const forward: Forwarding["forward"] = async (request, response, connection) => {
     // A certificate says it for a client that does not.
     const [named, ...others] = connection.jobs ?? [];
@@ -74,12 +77,17 @@ export async function openForwarding(options: ForwardingOptions, context: Forwar
       leave();
     }
   };
-  return { forward, share, spool, close: () => upstream.close() };
+  return { forward, setHeaders: (next) => (upstream.headers = next), share, spool, close: () => upstream.close() };
 }
 
-function openUpstream(options: ForwardingOptions, { engine, jobs, accounts, gate, log }: ForwardingContext, spool: Spool | undefined): Upstream {
+function openUpstream(
+  options: ForwardingOptions,
+  headers: Fields,
+  { engine, jobs, accounts, gate, log }: ForwardingContext,
+  spool: Spool | undefined,
+): Upstream {
   const maskerOf = (job: string | undefined) => (job === undefined ? engine : jobs.scope(job));
-  return new Upstream(options, options.routes, {
+  const context: ForwardContext = {
     holdBackMs: engine.limits.holdBackMs,
     decode: options.decode,
     maxHeldBytes: options.maxHeldBytes,
@@ -92,7 +100,8 @@ function openUpstream(options: ForwardingOptions, { engine, jobs, accounts, gate
     ...(spool !== undefined && {
       spool: { ...options.spool!, spool, log, isTrusted: () => gate.distrust === undefined, isClean: (text, job) => isClean(maskerOf(job).stream(), text) },
     }),
-  });
+  };
+  return new Upstream(options, options.routes, context, headers);
 }
 
 /** A job does not get all connections to the upstream while there are several. */

@@ -23,8 +23,6 @@ import { Transport } from "./transport.js";
 export interface UpstreamOptions extends TransportOptions {
   /** How often a request is tried again before a byte of its body was sent; absent: never. */
   readonly retries?: number;
-  /** Header fields of every request, in the place of the client's of the same names. */
-  readonly headers?: Fields;
 }
 
 /** What forwarding asks of its surroundings. */
@@ -41,8 +39,6 @@ export class Upstream {
   private readonly routes: Routes;
   private readonly held: HeldBytes;
   private readonly base: string;
-  /** Fields of every request. */
-  private readonly given: Fields;
   private readonly retry: RetryOptions;
   private readonly spooling: Spooling | undefined;
   /** What `Via` calls this sidecar: no other bears the name. */
@@ -53,14 +49,21 @@ export class Upstream {
     options: UpstreamOptions,
     routes: readonly BodyRoute[],
     private readonly context: ForwardContext,
+    /** Header fields of every request, in the place of the client's of the same names. */
+    public headers: Fields = [],
   ) {
-    this.given = options.headers ?? [];
     this.retry = { retries: options.retries ?? 0, connectTimeoutMs: options.connectTimeoutMs };
     this.transport = new Transport(options);
     this.routes = new Routes(routes);
     this.held = new HeldBytes(context.maxHeldBytes);
     this.base = new URL(options.url).pathname.replace(/\/$/, "");
-    this.spooling = context.spool && new Spooling(context.spool, this.given, (head, body) => this.send(head, body ?? undefined));
+    this.spooling =
+      context.spool &&
+      new Spooling(
+        context.spool,
+        () => this.headers,
+        (head, body) => this.send(head, body ?? undefined),
+      );
   }
 
   /** Passes a request on. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
@@ -92,7 +95,7 @@ export class Upstream {
       const { trailerNames = [] } = body ?? {};
       const fields = requestFields(request, { ...change, instead: payload?.fields ?? {}, trailers: trailerNames });
       const trailers = body !== undefined && trailerNames.length > 0 ? () => body.trailers : undefined;
-      const head = { method: request.method!, path: request.url!, headers: withFields(fields, this.given) };
+      const head = { method: request.method!, path: request.url!, headers: withFields(fields, this.headers) };
       const whole = payload?.body instanceof Uint8Array ? payload.body : undefined;
       const pieces = whole === undefined ? (payload?.body as AsyncIterable<Uint8Array> | undefined) : undefined;
       const answer = await sendWithRetries(this.retry, pieces?.[Symbol.asyncIterator]() as AsyncGenerator<Uint8Array, void, void> | undefined, (sent) =>

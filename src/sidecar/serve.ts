@@ -10,6 +10,7 @@ import { runCanary } from "./canary.js";
 import { controlRoutes, type Reloading } from "./control.js";
 import type { Door } from "./door.js";
 import type { Forwarding, ForwardingOptions } from "./forwarding.js";
+import type { Fields } from "./fields.js";
 import { Gate } from "./gate.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type JobLimits, Jobs } from "./jobs.js";
@@ -28,19 +29,25 @@ export interface LiveOptions {
   readonly onFinding: FindingOptions;
   /** Age from which on secrets are too old, in milliseconds. */
   readonly secretsTtlMs?: number;
+  /** Of the data port, and of syslog; absent: cleartext. With authorities of clients, each needs a certificate. There is TLS from the start on or never. */
+  readonly tls?: TlsOptions;
+  /** Of the control API over TCP, for clients with certificates. */
+  readonly controlTls?: TlsOptions;
+  /** Tokens besides those that the control API issues. */
+  readonly tokens?: readonly ListedToken[];
+  /** Header fields of every request that is forwarded, in the place of the client's of the same names. */
+  readonly upstreamHeaders?: Fields;
 }
 
 export interface SidecarOptions extends LiveOptions {
   readonly version: string;
   readonly listen: Where;
-  /** Of the data port; absent: cleartext. With authorities of clients, each needs a certificate. */
-  readonly tls?: TlsOptions;
   /** Absent: no health and no figures. */
   readonly admin?: Where;
   /** Path of the control socket; absent: no control API on it. */
   readonly socket?: string;
-  /** The control API over TCP, for clients with certificates. */
-  readonly control?: { readonly listen: Where; readonly tls: TlsOptions };
+  /** Where the control API is over TCP; needs `controlTls`. */
+  readonly control?: Where;
   readonly store: StoreOptions;
   /** Absent: logs are kept in the store. Else everything is masked and forwarded, and nothing kept. */
   readonly upstream?: ForwardingOptions;
@@ -54,8 +61,6 @@ export interface SidecarOptions extends LiveOptions {
   readonly reloading?: Reloading;
   /** Every request needs the token of its job, or a certificate that names it. */
   readonly tokensRequired: boolean;
-  /** Tokens besides those that the control API issues. */
-  readonly tokens?: readonly ListedToken[];
   readonly evidence: Evidence;
   /** What only another start mends, such as an audit that has closed itself: it is alive no more. */
   readonly ruin?: () => string | undefined;
@@ -149,7 +154,9 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const tokens = new Tokens({ required: options.tokensRequired, listed: options.tokens ?? [], keepsLogs: options.upstream === undefined });
   const { turnMs } = options;
   const { maxWaiting } = OPENING;
-  const forwarding = options.upstream && (await modules!.openForwarding(options.upstream, { engine, jobs, accounts, gate, tokens, turnMs, maxWaiting, log }));
+  const forwarding =
+    options.upstream &&
+    (await modules!.openForwarding(options.upstream, options.upstreamHeaders ?? [], { engine, jobs, accounts, gate, tokens, turnMs, maxWaiting, log }));
   const state = { isStarted: false, isDraining: false, live: options, since: Date.now() };
   const parts: Parts = { options, store, engine, log, gate, accounts, opening, jobs, tokens, forwarding, ...state };
   const checks = checksOf(parts);
@@ -176,6 +183,11 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
       jobs.limits = next.jobs;
       accounts.tellPolicy();
       gate.loaded(next.secretsTtlMs);
+      tokens.list(next.tokens ?? []);
+      forwarding?.setHeaders(next.upstreamHeaders ?? []);
+      doors.data.renew(next.tls);
+      doors.remote?.renew(next.controlTls);
+      parts.syslog?.renew(next.tls);
     },
     refreshed: () => gate.loaded(parts.live.secretsTtlMs),
     async close(graceMs) {
@@ -235,7 +247,8 @@ function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
   const status = (): object => statusOf(gauges(), accounts.figures, parts.engine.policy, reloaded());
   const controls = controlRoutes(jobs, tokens, status, options.reloading);
   const control = serveRoutes(controls, { ...served, answered: counted("control") });
-  const remote = options.control && serveRoutes(controls, { ...served, answered: counted("control"), tls: options.control.tls });
+  // Never in cleartext.
+  const remote = options.control && options.controlTls && serveRoutes(controls, { ...served, answered: counted("control"), tls: options.controlTls });
   const admin = serveRoutes(
     adminRoutes(version, { checks, isStarted: () => parts.isStarted, ruin: () => options.ruin?.() }, exposition(accounts.figures, gauges)),
     served,
@@ -281,7 +294,7 @@ async function listen(parts: Parts, { data, admin, control, remote }: Doors): Pr
       admin: options.admin && (await listenOn(admin.server, options.admin, "admin.listen")),
     };
     if (options.socket !== undefined) await listenOn(control.server, { path: options.socket }, "control.socket");
-    const far = remote && (await listenOn(remote.server, options.control!.listen, "control.tcp"));
+    const far = remote && (await listenOn(remote.server, options.control!, "control.tcp"));
     if (options.syslog !== undefined)
       parts.syslog = await openSyslog(options.syslog, { jobs, accounts, limits: options.server, holdBackMs: engine.limits.holdBackMs, log });
     return { ...bound, control: far };

@@ -4,7 +4,7 @@
  */
 import { createSocket, type Socket as DatagramSocket } from "node:dgram";
 import { createServer, isIPv6, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type TlsOptions } from "node:tls";
+import { createServer as createTlsServer, type Server as TlsServer, type TlsOptions } from "node:tls";
 import type { MessageFraming } from "../codec/messages.js";
 import { LogveilError } from "../errors.js";
 import type { Accounts } from "./accounts.js";
@@ -47,6 +47,8 @@ export interface Syslog {
   readonly addresses: Readonly<Partial<Record<"tcp" | "tls" | "udp", TcpAddress>>>;
   /** What is wrong; undefined: nothing. */
   problem(): string | undefined;
+  /** New connections get another certificate. */
+  renew(tls: TlsOptions | undefined): void;
   /** Stops listening, takes what connections have sent, and ends. False if something was cut off. */
   close(graceMs: number): Promise<boolean>;
 }
@@ -75,6 +77,7 @@ class Listeners implements Syslog {
   private readonly relay: Relay | undefined;
   private readonly open: OpenOutlet;
   private readonly servers: Server[] = [];
+  private secure: TlsServer | undefined;
   private readonly senders = new Set<Sender>();
   /** Of all connections, also those that say no message yet: they have not agreed on TLS. */
   private readonly sockets = new Set<Socket>();
@@ -108,14 +111,18 @@ class Listeners implements Syslog {
     const connections = { allowHalfOpen: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
     if (tcp !== undefined) this.addresses.tcp = await listenOn(this.serve(createServer(connections), "tcp", framing), tcp, "syslog.tcp");
     if (tls !== undefined) {
-      const server = createTlsServer({ ...tls.tls, ...connections, handshakeTimeout: context.limits.headersTimeoutMs });
-      this.addresses.tls = await listenOn(this.serve(server, "tls", framing), tls.listen, "syslog.tls");
+      this.secure = createTlsServer({ ...tls.tls, ...connections, handshakeTimeout: context.limits.headersTimeoutMs });
+      this.addresses.tls = await listenOn(this.serve(this.secure, "tls", framing), tls.listen, "syslog.tls");
     }
     if (unix !== undefined) await listenOn(this.serve(createServer({ allowHalfOpen: true }), "unix", "newline"), { path: unix }, "syslog.unix");
     if (udp !== undefined) this.addresses.udp = await this.receive(udp);
     for (const server of this.servers) server.on("error", (error) => (this.broken = nameOf(error)));
     context.jobs.scope(job);
     this.touching = setInterval(() => context.jobs.scope(job), TOUCH_INTERVAL_MS).unref();
+  }
+
+  renew(tls: TlsOptions | undefined): void {
+    if (tls !== undefined) this.secure?.setSecureContext(tls);
   }
 
   problem(): string | undefined {

@@ -39,7 +39,16 @@ interface Issued {
 export class Tokens {
   private readonly issued = new Map<string, Issued>();
 
-  constructor(private readonly options: TokensOptions) {}
+  private listed: readonly ListedToken[];
+
+  constructor(private readonly options: TokensOptions) {
+    this.listed = options.listed;
+  }
+
+  /** These take the place of those that were listed. */
+  list(listed: readonly ListedToken[]): void {
+    this.listed = listed;
+  }
 
   /** Makes a new token for a job; the one before is void. */
   issue(job: string): string {
@@ -72,7 +81,7 @@ export class Tokens {
     const given = this.tokenOf(request);
     if (given === undefined) return this.checkBare(connection, issued !== undefined);
     const writes = request.method !== "GET" && request.method !== "HEAD";
-    const listed = this.options.listed.filter((each) => each.job === job || each.job === ANY_JOB);
+    const listed = this.listed.filter((each) => each.job === job || each.job === ANY_JOB);
     const fitting = [...(issued === undefined || (issued.hasEnded && writes) ? [] : [issued]), ...listed];
     // The same work whether there is a token or not, and whichever it is.
     const equal = [...fitting, { digest: Buffer.alloc(TOKEN_BYTES) }].map((each) => timingSafeEqual(each.digest, digest(given)));

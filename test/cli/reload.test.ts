@@ -1,10 +1,14 @@
 /** Reload of a running sidecar: all of it or nothing, by signal, command or API; secrets that become too old and heal. */
 import { readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import { request as requestTls } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { call, temporary } from "../support/sidecar.js";
+import { Authority, type Certificate, HAVE_OPENSSL } from "../support/certificates.js";
+import { call, listenOn, temporary } from "../support/sidecar.js";
 import { logveil, type Process, SECRET, serve } from "../support/process.js";
 
 const LOG = "/v1/jobs/j/streams/s";
@@ -126,4 +130,104 @@ test("address and key of the webhook are secrets themselves", { timeout: 120_000
     status: 2,
     stderr: expect.stringContaining("expected a key of 16 bytes or more"),
   });
+});
+
+test.runIf(HAVE_OPENSSL)(
+  "certificates, tokens and header fields are read again; what is wrong with one of them leaves all as they are",
+  { timeout: 120_000 },
+  async () => {
+    const seen: (string | undefined)[] = [];
+    const upstream = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      let body = "";
+      request.setEncoding("utf8").on("data", (text: string) => (body += text));
+      request.on("end", () => {
+        seen.push(body);
+        response.end();
+      });
+    });
+    const home = temporary();
+    const authority = new Authority();
+    const [cert, key, tokens, headers] = ["cert", "key", "tokens", "headers"].map((name) => join(home, name)) as [string, string, string, string];
+    const renew = ({ cert: pem, key: secret }: Certificate): void => {
+      writeFileSync(cert, pem);
+      writeFileSync(key, secret, { mode: 0o600 });
+    };
+    renew(authority.server());
+    write(tokens, "* first-token-0123456789-abcdef\n");
+    write(headers, "Authorization: Bearer credential-of-yesterday\n");
+    const config = write(
+      join(home, "logveil.yaml"),
+      JSON.stringify({
+        tls: { cert, key },
+        auth: { tokenFile: tokens },
+        upstream: { url: `http://127.0.0.1:${await listenOn(upstream)}`, headersFile: headers },
+      }),
+    );
+    onTestFinished(() => upstream.close().closeAllConnections());
+    const { port, env, told } = await serve(home, ["--config", config]);
+    const serial = async (): Promise<string> => {
+      const socket = connectTls({ port, host: "127.0.0.1", ca: authority.ca });
+      await once(socket, "secureConnect");
+      const { serialNumber } = socket.getPeerCertificate();
+      socket.destroy();
+      return serialNumber;
+    };
+    const post = async (token: string): Promise<number | undefined> => {
+      const request = requestTls({
+        port,
+        host: "127.0.0.1",
+        ca: authority.ca,
+        agent: false,
+        method: "POST",
+        path: "/x",
+        headers: { "content-type": "text/plain", "logveil-token": token },
+      });
+      request.end("credential-of-yesterday credential-of-today\n");
+      const [response] = (await once(request, "response")) as [IncomingMessage];
+      response.resume();
+      return response.statusCode;
+    };
+    const before = await serial();
+    expect([await post("first-token-0123456789-abcdef"), await post("other-token-0123456789-abcdef")]).toEqual([200, 403]);
+    expect(seen.splice(0)).toEqual(["Bearer credential-of-yesterday", "[REDACTED:UPSTREAM_AUTHORIZATION] credential-of-today\n"]);
+
+    write(tokens, "* other-token-0123456789-abcdef\n");
+    write(headers, "Authorization: Bearer credential-of-today\n");
+    write(cert, "no certificate");
+    expect(logveil(env, ["reload"])).toMatchObject({ status: 2, stderr: expect.stringContaining(`tls.cert: ${cert} holds no certificate`) });
+    expect([await serial(), await post("first-token-0123456789-abcdef")]).toEqual([before, 200]);
+    expect(seen.splice(0)[0]).toBe("Bearer credential-of-yesterday");
+
+    renew(authority.server());
+    const { status, stdout, stderr } = logveil(env, ["reload"]);
+    expect([status, stderr, stdout]).toEqual([0, "", expect.stringMatching(/^reloaded: secrets.files, tls, auth.tokenFile, upstream.headersFile; /)]);
+    expect(await serial()).not.toBe(before);
+    expect([await post("first-token-0123456789-abcdef"), await post("other-token-0123456789-abcdef")]).toEqual([403, 200]);
+    expect(seen.splice(0)).toEqual(["Bearer credential-of-today", "credential-of-yesterday [REDACTED:UPSTREAM_AUTHORIZATION]\n"]);
+    expect(told()).not.toContain("credential-of");
+  },
+);
+
+test("the credentials of header fields stay secrets when secrets are read again by themselves", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  const bodies: string[] = [];
+  const upstream = createServer((request, response) => {
+    request.setEncoding("utf8").on("data", (text: string) => bodies.push(text));
+    request.on("end", () => response.end());
+  });
+  const port = await listenOn(upstream);
+  onTestFinished(() => upstream.close().closeAllConnections());
+  const list = write(join(home, "secrets.env"), `A=${FIRST}\n`);
+  const headers = write(join(home, "headers"), "Authorization: Bearer credential-of-the-storage\n");
+  const sidecar = await serve(home, [], {
+    LOGVEIL_SECRETS_FILES: list,
+    LOGVEIL_SECRETS_TTL: "1s",
+    LOGVEIL_UPSTREAM_URL: `http://127.0.0.1:${port}`,
+    LOGVEIL_UPSTREAM_HEADERS_FILE: headers,
+  });
+  write(list, `B=${SECOND}\n`);
+  await vi.waitFor(() => expect(sidecar.told()).toContain("secrets were read again"), { timeout: 20_000 });
+  expect((await call({ port: sidecar.port }, "POST", "/x", `${SECOND} credential-of-the-storage\n`, { "content-type": "text/plain" })).status).toBe(200);
+  expect(bodies.join("")).toBe("[REDACTED:B] [REDACTED:UPSTREAM_AUTHORIZATION]\n");
 });

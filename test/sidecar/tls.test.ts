@@ -187,7 +187,7 @@ describe.runIf(HAVE_OPENSSL)("with certificates", () => {
     const authority = new Authority();
     const { certFile, keyFile } = authority.server();
     const tls = readTls({ cert: certFile, key: keyFile, clientCa: authority.caFile }, "control.tls");
-    const { sidecar } = await start({ control: { listen: { host: "127.0.0.1", port: 0 }, tls } });
+    const { sidecar } = await start({ control: { host: "127.0.0.1", port: 0 }, controlTls: tls });
     const { port } = sidecar.control!;
     await expect(ask(port, authority, undefined, "GET", "/v1/status")).rejects.toThrow();
     expect(await ask(port, authority, authority.client(), "GET", "/v1/status")).toMatchObject({ status: 200, body: expect.stringContaining('"ready":true') });

@@ -40,7 +40,7 @@ export async function serveProcess(home: string, { env: more, args = [], under =
   const socket = join(home, "run", "logveil", "control.sock");
   const until = Date.now() + READY_MS;
   for (;;) {
-    const [port, admin] = ["listening on", "metrics are at"].map((what) => Number(told.split(`${what} http://127.0.0.1:`)[1]?.match(/^\d+/)?.[0]));
+    const [port, admin] = ["listening on", "metrics are at"].map((what) => Number(new RegExp(`${what} https?://127\\.0\\.0\\.1:(\\d+)`).exec(told)?.[1]));
     if (port! > 0 && admin! > 0 && (await isReady(socket)))
       return { child, pid: under.length === 0 ? child.pid! : childOf(child.pid!), port: port!, admin: admin!, socket, env, told: () => told };
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > until) {

@@ -30,13 +30,13 @@ export class Spooling {
   /** `send` sends a request on. */
   constructor(
     private readonly context: SpoolContext,
-    private readonly given: Fields,
+    private readonly given: () => Fields,
     send: (head: RequestHead, body: AsyncIterable<Uint8Array> | Iterable<Uint8Array> | null) => Promise<Incoming>,
   ) {
     this.others = new Set(context.headers);
     this.delivery = new Delivery(
       context.spool,
-      ({ head, bytes, body }) => send({ ...head, headers: withFields([...head.headers, ...lengthOf(bytes)], given) }, bytes === 0 ? null : body()),
+      ({ head, bytes, body }) => send({ ...head, headers: withFields([...head.headers, ...lengthOf(bytes)], given()) }, bytes === 0 ? null : body()),
       context,
     );
   }
@@ -48,7 +48,7 @@ export class Spooling {
 
   /** What is kept of the head of a request, and sent from there. Throws a {@link Refusal} for one that may hold a credential. */
   keepable(head: RequestHead, job: string | undefined): RequestHead {
-    const own = without(head.headers, ["content-length", ...namesOf(this.given)]);
+    const own = without(head.headers, ["content-length", ...namesOf(this.given())]);
     const risky = mayHoldCredential(own, this.others);
     if (risky !== undefined) {
       this.tell();
