@@ -117,6 +117,7 @@ const serveEnv = {
   XDG_RUNTIME_DIR: join(folder, "run"),
   LOGVEIL_SECRETS_ENV: "off",
   LOGVEIL_UPSTREAM_MAX_CONNECTIONS: "4096",
+  LOGVEIL_LIMITS_MAX_CONNECTIONS: "16000",
 };
 const serveArgs = (more) => [
   join(root, "dist/cli/main.js"),
