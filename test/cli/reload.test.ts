@@ -222,7 +222,7 @@ test("the credentials of header fields stay secrets when secrets are read again 
   const headers = write(join(home, "headers"), "Authorization: Bearer credential-of-the-storage\n");
   const sidecar = await serve(home, [], {
     LOGVEIL_SECRETS_FILES: list,
-    LOGVEIL_SECRETS_TTL: "1s",
+    LOGVEIL_SECRETS_TTL: "4s",
     LOGVEIL_UPSTREAM_URL: `http://127.0.0.1:${port}`,
     LOGVEIL_UPSTREAM_HEADERS_FILE: headers,
   });
