@@ -8,7 +8,7 @@ import type { Sidecar } from "../../src/sidecar/serve.js";
 import { ResponseBody } from "../../src/sidecar/exchange.js";
 import { Delivery } from "../../src/sidecar/spool/delivery.js";
 import { Spool } from "../../src/sidecar/spool/spool.js";
-import { type Answer, call, listenOn, start, temporary, type Witness } from "../support/sidecar.js";
+import { type Answer, call, listenOn, start, temporary, type Witness, upstreamAt } from "../support/sidecar.js";
 
 const SECRET = "global-secret-0123456789";
 const TEXT = { "content-type": "text/plain" };
@@ -76,20 +76,15 @@ async function spooled({ headers = [], given = [], maxBytes = 1 << 20, folder = 
   const storage = new Storage();
   await storage.on();
   onTestFinished(() => storage.off());
-  const upstream = {
+  const upstream = upstreamAt(storage.port, {
     url: `http://127.0.0.1:${storage.port}/base`,
     connectTimeoutMs: 30_000,
-    headersTimeoutMs: 30_000,
-    bodyTimeoutMs: 30_000,
     maxConnections: 10,
-    routes: [],
-    decode: {},
-    maxHeldBytes: 1 << 20,
-    headers: given,
     spool: { folder, maxBytes, headers, backoff: { leastMs: 5, mostMs: 50 } },
-  };
-  const { sidecar, logs, witness } = await start({ upstream });
-  return { sidecar, storage, folder, logs, witness, again: async () => (await start({ upstream })).sidecar };
+  });
+  const options = { upstream, upstreamHeaders: given };
+  const { sidecar, logs, witness } = await start(options);
+  return { sidecar, storage, folder, logs, witness, again: async () => (await start(options)).sidecar };
 }
 
 const post = (sidecar: Sidecar, path: string, body: string | Uint8Array, headers: Record<string, string> = TEXT): Promise<Answer> =>
