@@ -59,6 +59,7 @@ async function route(
   connection: Connection,
 ): Promise<void> {
   checkFraming(request);
+  // A path that goes on as it is need not be taken apart; only its escapes are checked.
   if (routes.length === 0 && otherwise !== undefined && !request.url!.includes("%")) return await otherwise(request, response, connection);
   const url = new URL(`http://sidecar${request.url}`);
   const parts = url.pathname.split("/").slice(1).map(decodePart);

@@ -32,7 +32,7 @@ export class FairShare {
 
   /** What to call when a request has been served, if it is its turn at once. */
   enterNow(job: string): (() => void) | undefined {
-    const queue = this.jobs.get(job) ?? { served: 0, waiting: [] };
+    const queue = this.queueOf(job);
     if (this.free === 0 || queue.waiting.length > 0 || queue.served >= this.limits.slotsPerJob) return undefined;
     this.serve(job, queue);
     return this.leaving(job, queue);
@@ -43,10 +43,14 @@ export class FairShare {
     gone?.throwIfAborted();
     const leave = this.enterNow(job);
     if (leave !== undefined) return leave;
-    const queue = this.jobs.get(job) ?? { served: 0, waiting: [] };
+    const queue = this.queueOf(job);
     this.jobs.set(job, queue);
     await this.turn(queue, gone).finally(() => this.forget(job, queue));
     return this.leaving(job, queue);
+  }
+
+  private queueOf(job: string): Queue {
+    return this.jobs.get(job) ?? { served: 0, waiting: [] };
   }
 
   private leaving(job: string, queue: Queue): () => void {
