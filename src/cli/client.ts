@@ -97,7 +97,9 @@ export async function reload({ socket = defaultSocket() }: ClientOptions): Promi
   }>(await control(socket, "POST", "/v1/reload"));
   for (const warning of warnings) process.stderr.write(`logveil: ${warning}\n`);
   if (needsRestart.length > 0) process.stderr.write(`logveil: needs a restart: ${needsRestart.join(", ")}\n`);
-  process.stdout.write(`reloaded: ${changed.length === 0 ? "the same configuration" : changed.join(", ")}; ${known} secrets, ${rules} rules\n`);
+  process.stdout.write(
+    `reloaded: ${changed.length === 0 ? "the same configuration" : changed.join(", ")}; ${known} ${known === 1 ? "secret" : "secrets"}, ${rules} rules\n`,
+  );
   return EXIT.OK;
 }
 

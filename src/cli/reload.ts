@@ -121,7 +121,7 @@ export class Reloader implements Reloading {
       ...live,
       ...(isNew("secrets.") && digest(next.live.engine.secrets ?? []) !== this.known ? ["secrets.files"] : []),
       ...(isNew("rules.") && policy !== policyBefore ? ["rules.files"] : []),
-      ...FILES.filter(([, of]) => digestOf(of(next.live)) !== digestOf(of(this.loaded.live))).map(([path]) => path),
+      ...FILES.filter(([path, of]) => isNew(path) && digestOf(of(next.live)) !== digestOf(of(this.loaded.live))).map(([path]) => path),
     ];
   }
 

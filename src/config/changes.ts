@@ -3,7 +3,17 @@ import { FIELDS, valueAt } from "./fields.js";
 import type { Config } from "./schema.js";
 
 /** Fields, or groups of them, that hold from a reload on. The others need a restart. */
-export const LIVE = ["secrets", "rules", "onFinding", "jobs", "limits.maxStreams", "limits.maxStreamsPerJob", "shutdown.grace", "log.level"];
+export const LIVE = [
+  "secrets",
+  "rules",
+  "onFinding",
+  "jobs",
+  "limits.maxStreams",
+  "limits.maxStreamsPerJob",
+  "upstream.headersFile",
+  "shutdown.grace",
+  "log.level",
+];
 
 const isLive = (path: string): boolean => LIVE.some((live) => path === live || path.startsWith(`${live}.`));
 
