@@ -27,7 +27,7 @@ const CONTEXTS = {
   "docker step": lines("#12 0.456 "),
   "GitHub timestamp": lines("2024-05-06T07:08:09.1234567Z "),
   CRLF: { each: (text) => text.replaceAll("\n", "\r\n"), after: "\r\n" },
-  ...Object.fromEntries([",", ")", "]", "&"].map((next) => [`before ${next}`, { before: "(", after: `${next}x` }])),
+  ...Object.fromEntries([",", ")", "]", "&"].map((next) => [`before ${next}`, { before: "(", after: next === "&" ? "&x=1" : `${next}x` }])),
 };
 
 function place({ text, spans }, { each = (part) => part, before = "", after = "" }) {
@@ -59,7 +59,8 @@ function compare(spans, found, text) {
   for (const { start, end } of spans) want.fill(1, start, end);
   for (const { start, end } of found) have.fill(1, start, end);
   let [leaked, over] = [0, 0];
-  // Line ends, prefixes of lines and escapes inside a multi-line secret stand in the output as they are.
+  // Line ends inside a multi-line secret stand in the output as they are, spelled in a string too.
+  for (const { index } of text.matchAll(/\\[rn]/g)) if (want[index] && !have[index]) want.fill(0, index, index + 2);
   for (let i = 0; i < text.length; i++) {
     if (want[i] && !have[i] && !/[\r\n]/.test(text[i])) leaked++;
     if (!want[i] && have[i]) over++;

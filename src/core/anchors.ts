@@ -16,6 +16,7 @@ export const ANCHOR = Object.freeze({
 });
 
 export const MIN_ANCHOR_BYTES = 3;
+export const MAX_ANCHOR_BYTES = 32;
 
 /** Anchors as they cross the boundary, laid out as needles are. */
 export interface AnchorTable {

@@ -16,6 +16,9 @@ const BLANK = byteSet("\t ");
 const CLOSER = byteSet("\"'`)\\]\\\\");
 const OPENER = byteSet("\"'`([\\\\");
 const BACKSLASH = 0x5c;
+const SLASH = 0x2f;
+const AMPERSAND = 0x26;
+const SEMICOLON = 0x3b;
 /** Bytes that end a value which is not quoted. */
 export const PLAIN_VALUE = complement(byteSet("\0- \"'`,;<>(){}|\\\\\x7f\\]"));
 /** Bytes of a generated password that no quotes stand around, and those that are part of it between two letters or digits only. */
@@ -49,6 +52,10 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const by = text.at(operator - 1);
   if (by === 0x3a && text.at(at) === 0x29) return undefined;
   if ((by === 0x3a || by === 0x2c) && FILE.test(name)) return undefined;
+  // `https://token:…@host`: a URL, which has rules of its own.
+  if (by === 0x3a && text.at(start - 1) === SLASH && text.at(start - 2) === SLASH) return undefined;
+  const isQuery = text.at(start - 1) === 0x3f || text.at(start - 1) === AMPERSAND;
+  const ends = (offset: number): boolean => endsEncoded(text, offset) || (isQuery && text.at(offset) === AMPERSAND);
   at = operator;
   const quote = readOpeners(text, at);
   if (quote.at < 0) return undefined;
@@ -61,14 +68,14 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   // A quote that is part of the value: an escaped one, or any in a string of a structured body, behind the bytes that the matcher has looked at.
   const isInner = (): boolean =>
     text.at(at) === quote.quote && ((!escaped && text.at(at - 1) === BACKSLASH) || (joined && at >= begin + SHAPE.VALUE_BYTES && !text.isJoint(at)));
-  while (at < begin + MAX_VALUE_BYTES && (isIn(set, text.at(at)) || isInner()) && !endsEncoded(text, at)) at++;
+  while (at < begin + MAX_VALUE_BYTES && (isIn(set, text.at(at)) || isInner()) && !ends(at)) at++;
   if (text.at(at) < 0 && !text.ended) return "more";
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === BACKSLASH ? at - 1 : at;
   // `password=password` passes a variable on.
   if (quote.quote === 0 && text.latin1(begin, end).toLowerCase() === name.slice(1 + name.lastIndexOf("."))) return undefined;
   if (quote.quote === 0) {
-    const bare = readBare(text, operator);
+    const bare = readBare(text, operator, ends);
     if (bare === "more") return "more";
     if (bare !== undefined && (bare.start < begin || bare.end > end)) return { name, ...bare, open: false, quoted: false };
   }
@@ -78,13 +85,13 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
 }
 
 /** `PASSWORD=a(b;c{9Q` of a dump: what reaches to the next blank behind the operator, if it is a generated password. */
-function readBare(text: StreamText, operator: number): { readonly start: number; readonly end: number } | "more" | undefined {
+function readBare(text: StreamText, operator: number, ends: (at: number) => boolean): { readonly start: number; readonly end: number } | "more" | undefined {
   let start = operator;
   while (start < operator + SHAPE.AROUND_BYTES && isIn(BLANK, text.at(start))) start++;
   const isPart = (at: number): boolean => {
     const byte = text.at(at);
     if (isIn(BARE_INNER, byte)) return at > start && isIn(ALPHANUMERIC, text.at(at - 1)) && isIn(ALPHANUMERIC, text.at(at + 1));
-    return isIn(BARE_VALUE, byte) && !endsEncoded(text, at) && !(byte === 0x3c && text.at(at + 1) === 0x2f);
+    return isIn(BARE_VALUE, byte) && !ends(at) && !(byte === 0x3c && text.at(at + 1) === SLASH) && !(byte === SEMICOLON && isParameter(text, at + 1));
   };
   let end = start;
   while (end <= start + MOST_GENERATED_BYTES && isPart(end)) end++;
@@ -222,9 +229,9 @@ function encodedAt(text: StreamText, at: number): { readonly means: string; read
 
 function endsEncoded(text: StreamText, at: number): boolean {
   const byte = text.at(at);
-  if (byte !== 0x25 && byte !== 0x26 && byte !== 0x5c) return false;
+  if (byte !== 0x25 && byte !== AMPERSAND && byte !== BACKSLASH) return false;
   const ahead = text.latin1(at, at + 6).toLowerCase();
-  return ENDS.some((literal) => ahead.startsWith(literal)) || (byte === 0x26 && isParameter(text, at + 1));
+  return ENDS.some((literal) => ahead.startsWith(literal)) || (byte === AMPERSAND && isParameter(text, at + 1));
 }
 
 /** Whether the next parameter of a query begins at `at`; else `&` is part of the value. */

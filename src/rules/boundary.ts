@@ -8,6 +8,7 @@ import type { StreamText } from "./text.js";
 
 const WORD = byteSet("0-9A-Za-z_");
 const ESC = 0x1b;
+const BACKSLASH = 0x5c;
 
 /** Bytes that an escape or a control sequence may have: those before it need not be looked at. */
 export const LONGEST_SEQUENCE = 40;
@@ -26,7 +27,7 @@ const OPENERS = lazyPattern(
     .map((source) => `(?:${source})$`)
     .join("|"),
 );
-const SEQUENCE = lazyPattern(String.raw`^\x1b(?:\[[0-?]{0,24}[ -/]{0,4}[@-~]|[()][0-9A-Za-z])`);
+const SEQUENCE = lazyPattern(String.raw`^(?:\x1b|\\x1[bB]|\\u001[bB]|\\033|\\e)(?:\[[0-?]{0,24}[ -/]{0,4}[@-~]|[()][0-9A-Za-z])`);
 
 /** Whether a token may begin at `offset`. */
 export function tokenMayStart(text: StreamText, offset: number): boolean {
@@ -42,9 +43,10 @@ export function tokenMayEnd(text: StreamText, offset: number): boolean {
   return next < 0 || WORD[next] === 0;
 }
 
-/** Behind the control sequence at `offset`, if one stands there. */
+/** Behind the control sequence at `offset`, real or spelled out, if one stands there. */
 export function skipSequence(text: StreamText, offset: number): number {
-  if (text.at(offset) !== ESC) return offset;
+  const first = text.at(offset);
+  if (first !== ESC && first !== BACKSLASH) return offset;
   const match = SEQUENCE().exec(text.latin1(offset, offset + LONGEST_SEQUENCE));
   return match === null ? offset : offset + match[0].length;
 }

@@ -222,21 +222,21 @@ export class Decoding {
     const hits = anchors.hits.slice(0, count * HIT_SIZE);
     anchors.scan(SEPARATOR);
     for (let i = 0; i < hits.length; i += HIT_SIZE) {
-      const { length, rules } = pack.anchors[hits[i]!]!;
-      for (const number of rules) {
+      const anchor = pack.anchors[hits[i]!]!;
+      for (const number of anchor.rules) {
         const rule = pack.rules[number]!;
         if (rule.source.decode === false) continue;
         const at = bytes.length - hits[i + 1]!;
         const base = { rule: number, variant: "" };
         if (rule.kind === "block") {
           const begin = blockBegin(rule, text, at);
-          if (typeof begin !== "number") continue;
-          let end = begin;
+          if (begin === "more" || begin === undefined) continue;
+          let { end } = begin;
           new OpenBlock(rule, at, begin).go(text, (_, to) => (end = Math.max(end, to)));
           add({ ...base, confidence: rule.confidence, value: "", start: at, end });
           continue;
         }
-        const match = evaluate(rule, text, at, length);
+        const match = evaluate(rule, text, at, anchor);
         if (match === undefined || match === "more") continue;
         const { start, end, confidence } = match;
         add({ ...base, confidence, value: text.latin1(start, end), start, end });

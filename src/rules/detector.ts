@@ -5,14 +5,15 @@
 import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
 import type { RuleNote } from "../core/spans.js";
-import { blockBegin, OpenBlock } from "./blocks.js";
+import { type Begin, blockBegin, OpenBlock } from "./blocks.js";
 import { type ByteSet, EMPTY } from "./bytes.js";
 import { type BlockRule, type Confidence, type MappingRule, type Rule, STOPS } from "./compile.js";
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
-import { evaluate, type Match } from "./evaluate.js";
+import { type AnchorKind, evaluate, type Match } from "./evaluate.js";
 import { isOrdinary } from "./noise.js";
 import { OpenMapping } from "./mapping.js";
 import { rank, type RulePack } from "./pack.js";
+import { spellings } from "./spelled.js";
 import { StreamText } from "./text.js";
 
 /** A secret that a rule found. */
@@ -39,13 +40,15 @@ export interface DetectorHost {
 interface Candidate {
   readonly rule: number;
   readonly at: number;
-  readonly length: number;
+  readonly anchor: AnchorKind;
 }
 
 /** A mask that runs on while bytes of its alphabet come. */
 interface Run {
   readonly match: RuleMatch;
   readonly set: ByteSet;
+  /** Where it goes on. */
+  readonly from: number;
 }
 
 /** Rules that are as sure as this teach what they find, unless they say otherwise, and mask what silence cuts off. */
@@ -86,16 +89,16 @@ export class Detector {
     const { text, pack } = this;
     const chunk = text.push(bytes);
     this.walked.clear();
-    this.runOn(text.total - chunk.length);
+    this.runOn();
     this.goOnWithBlocks();
     const waiting = this.pending;
     this.pending = [];
     for (const candidate of waiting) this.judge(candidate);
     const hits = this.anchors.scan(chunk);
     for (let i = 0; i < hits * HIT_SIZE; i += HIT_SIZE) {
-      const { length, rules } = pack.anchors[this.anchors.hits[i]!]!;
+      const anchor = pack.anchors[this.anchors.hits[i]!]!;
       const at = text.total - this.anchors.hits[i + 1]!;
-      for (const rule of rules) this.judge({ rule, at, length });
+      for (const rule of anchor.rules) this.judge({ rule, at, anchor });
     }
     this.decoding?.push(chunk);
     this.hold = this.holdStart();
@@ -139,7 +142,7 @@ export class Detector {
     this.decoding?.release();
   }
 
-  private maskFragment({ rule: index, at, length }: Candidate): void {
+  private maskFragment({ rule: index, at, anchor: { length } }: Candidate): void {
     const { kind, confidence } = this.pack.rules[index]!;
     const end = this.text.total;
     if (kind !== "run" || rank(confidence) < SURE_RANK || end - at - length < FRAGMENT_BYTES) return;
@@ -160,7 +163,7 @@ export class Detector {
       rule,
       text,
       candidate.at,
-      candidate.length,
+      candidate.anchor,
       this.host.missed && ((reason) => this.host.missed?.(candidate.rule, candidate.at, reason)),
     );
     if (match === undefined) return false;
@@ -177,7 +180,13 @@ export class Detector {
     this.host.found(match, this.text.latin1(start, end));
     const until = this.runEnd(alphabet, end);
     this.host.mask(start, until, match);
-    if (until === this.text.total && alphabet !== EMPTY && !this.runs.some((run) => run.set === alphabet)) this.runs.push({ match, set: alphabet });
+    this.mayRunOn({ match, set: alphabet, from: until });
+  }
+
+  private mayRunOn(run: Run): void {
+    const { text, runs } = this;
+    const isOpen = run.from === text.total || (run.from === text.total - 1 && isCutEscape(run.set, text, text.total));
+    if (isOpen && run.set !== EMPTY && !runs.some(({ set }) => set === run.set)) runs.push(run);
   }
 
   /** Where bytes of `set` end that start at `from`. A stretch that many matches end in is walked once. */
@@ -187,45 +196,47 @@ export class Detector {
     if (known !== undefined && known.from <= from && from <= known.end) return known.end;
     let end = from;
     for (let byte = text.at(end); byte >= 0 && set[byte] === 1 && STOPS[byte] === 0; byte = text.at(end)) end++;
+    // The backslash of a quote that ends a string is none of the secret.
+    if (end > from && isCutEscape(set, text, end)) end--;
     if (end > from) walked.set(set, { from, end });
     return end;
   }
 
-  /** Lets masks that reached the end of the last chunk run on from `from`. */
-  private runOn(from: number): void {
+  /** Lets masks that reached the end of the last chunk run on. */
+  private runOn(): void {
     if (this.runs.length === 0) return;
-    const { runs, text } = this;
+    const { runs } = this;
     this.runs = [];
     for (const run of runs) {
-      const end = this.runEnd(run.set, from);
-      if (end > from) this.host.mask(from, end, run.match);
-      if (end === text.total) this.runs.push(run);
+      const end = this.runEnd(run.set, run.from);
+      if (end > run.from) this.host.mask(run.from, end, run.match);
+      this.mayRunOn({ ...run, from: end });
     }
   }
 
   private begin(candidate: Candidate, rule: Rule & { kind: "block" | "mapping" }): void {
     const begin = blockBegin(rule, this.text, candidate.at);
     if (begin === "more") this.pending.push(candidate);
-    if (typeof begin !== "number" || this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule)) return;
-    const [block, mask] = rule.kind === "block" ? this.openBlock(candidate, rule, begin) : this.openMapping(candidate, rule);
+    if (begin === "more" || begin === undefined || this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule)) return;
+    const [block, mask] = rule.kind === "block" ? this.openBlock(candidate, rule, begin) : this.openMapping(candidate, rule, begin);
     if (block.go(this.text, mask) === undefined) this.blocks.push({ block, mask });
   }
 
-  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, begin: number): [OpenBlock, (start: number, end: number) => void] {
-    const match: RuleMatch = { rule: number, start: at, end: begin, confidence: rule.confidence, variant: "plain" };
+  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, begin: Begin): [OpenBlock, (start: number, end: number) => void] {
+    const match: RuleMatch = { rule: number, start: at, end: begin.end, confidence: rule.confidence, variant: "plain" };
     this.host.found(match, "");
-    this.host.mask(at, begin, match);
+    this.host.mask(at, begin.end, match);
     return [new OpenBlock(rule, at, begin), (start, end) => this.host.mask(start, end, match)];
   }
 
   /** Every value is a match of its own. */
-  private openMapping({ rule: number, at }: Candidate, rule: MappingRule): [OpenMapping, (start: number, end: number) => void] {
+  private openMapping({ rule: number, at }: Candidate, rule: MappingRule, { isSpelled }: Begin): [OpenMapping, (start: number, end: number) => void] {
     const mask = (start: number, end: number): void => {
       const match: RuleMatch = { rule: number, start, end, confidence: rule.confidence, variant: "plain" };
       this.host.found(match, this.text.latin1(start, end));
       this.host.mask(start, end, match);
     };
-    return [new OpenMapping(rule, at, this.text), mask];
+    return [new OpenMapping(rule, at, this.text, isSpelled), mask];
   }
 
   private goOnWithBlocks(): void {
@@ -244,7 +255,8 @@ export class Detector {
   private earliest(rule: Rule, at: number): number {
     if (rule.kind !== "line") return at;
     let start = at;
-    while (start > at - rule.before.max && rule.bytes[this.text.at(start - 1)] === 1) start--;
+    const bytes = spellings(rule.bytes);
+    while (start > at - 2 * rule.before.max && bytes[this.text.at(start - 1)] === 1) start--;
     return start;
   }
 
@@ -252,11 +264,12 @@ export class Detector {
   private holdStart(): number {
     const { text, pack } = this;
     let hold = this.decoding?.hold ?? text.total;
-    for (const { rule, at, length } of this.pending) {
+    for (const { rule, at, anchor } of this.pending) {
       const { kind, ahead } = pack.rules[rule]!;
-      hold = Math.min(hold, kind === "assign" ? at + length : at - ahead);
+      hold = Math.min(hold, kind === "assign" ? at + anchor.length : at - ahead);
     }
     for (const { block } of this.blocks) hold = Math.min(hold, block.hold);
+    for (const { from } of this.runs) hold = Math.min(hold, from);
     hold = Math.min(hold, this.unfinishedAnchor());
     const last = text.at(text.total - 1);
     if (last < 0 || pack.aheadBytes[last] === 0) return hold;
@@ -284,6 +297,16 @@ export class Detector {
     return total;
   }
 }
+
+/** Whether a mask that ends at `end` ends with the backslash of an escaped quote, or of what is yet to come. */
+function isCutEscape(set: ByteSet, text: StreamText, end: number): boolean {
+  if (set[BACKSLASH] === 0 || text.at(end - 1) !== BACKSLASH) return false;
+  const next = text.at(end);
+  return next < 0 ? !text.ended : next === QUOTE;
+}
+
+const BACKSLASH = 0x5c;
+const QUOTE = 0x22;
 
 /** Whether what a rule found is looked for from then on. Words such as `pass` of a URL stand elsewhere too; what someone declared a secret is one. */
 function teaches({ source, confidence }: Rule, value: string): boolean {

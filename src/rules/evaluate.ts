@@ -4,12 +4,13 @@
  */
 import { PLAIN_VALUE, readAssignment } from "./assign.js";
 import { tokenMayEnd, tokenMayStart } from "./boundary.js";
-import { type ByteSet, EMPTY } from "./bytes.js";
+import { type ByteSet, EMPTY, interned } from "./bytes.js";
 import { checksumHolds } from "./checksums.js";
 import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn } from "./compile.js";
 import { isNoise } from "./noise.js";
 import { classes, randomness, shannon } from "./random.js";
 import { compilePattern, type Pattern, type PatternMatch } from "./re2.js";
+import { isSpelled, readSpelled, stringStart } from "./spelled.js";
 import type { StreamText } from "./text.js";
 
 /** A secret that a rule found: `[start, end)`, offsets in the stream. */
@@ -22,19 +23,34 @@ export interface Match {
   readonly alphabet: ByteSet;
 }
 
+/** How an anchor stands in the text. */
+export interface AnchorKind {
+  /** Its bytes. */
+  readonly length: number;
+  /** As a string spells it: only what is spelled there is judged. */
+  readonly isSpelling: boolean;
+}
+
 /** Why a rule that came close found nothing: for `explain`. */
 export type Near = (reason: string) => undefined;
 
 /** Least p-value of what counts as random. */
 const RANDOM_P = 0.001;
 
-/** Judges the hit of an anchor of `length` bytes at `at`. Blocks are not judged here: they have a beginning and go on. */
-export function evaluate(rule: Rule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+/** How often what is spelled may be a spelling itself. */
+const MAX_SPELLED = 2;
+/** Bytes before a match that {@link accept} looks at, at most. */
+const AROUND_BYTES = 160;
+
+/** Judges the hit of an anchor at `at`. Blocks are not judged here: they have a beginning and go on. */
+export function evaluate(rule: Rule, text: StreamText, at: number, { length, isSpelling }: AnchorKind, near?: Near): Match | "more" | undefined {
   switch (rule.kind) {
     case "run":
       return evaluateRun(rule, text, at, length, near);
-    case "line":
-      return evaluateLine(rule, text, at, length, near);
+    case "line": {
+      let reason = "its expression does not match";
+      return evaluateText(rule, text, at, length, isSpelling, MAX_SPELLED, (why) => void (reason = why)) ?? near?.(reason);
+    }
     case "assign":
       return evaluateAssign(rule, text, at, length, near);
     default:
@@ -54,6 +70,42 @@ function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number
   return accept(rule, text, at, at, end, near);
 }
 
+/** Judges text as it stands, and as what it spells: first of all that where it is the string of a key, which a match does not reach over. */
+function evaluateText(
+  rule: LineRule,
+  text: StreamText,
+  at: number,
+  length: number,
+  isSpelling: boolean,
+  depth: number,
+  near?: Near,
+): Match | "more" | undefined {
+  const string = depth === 0 ? undefined : stringStart(text, at);
+  return (
+    (string === undefined ? undefined : evaluateSpelled(rule, text, at, length, depth, string)) ??
+    (isSpelling ? undefined : evaluateLine(rule, text, at, length, near)) ??
+    (depth > 0 && isSpelled(text, at, rule.before.max, at + rule.after, rule.bytes) ? evaluateSpelled(rule, text, at, length, depth) : undefined)
+  );
+}
+
+function evaluateSpelled(rule: LineRule, text: StreamText, at: number, length: number, depth: number, string?: number): Match | "more" | undefined {
+  const spelled = readSpelled(text, at, rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), rule.after + 1, string);
+  if (spelled === undefined) return undefined;
+  const { places } = spelled;
+  const match = evaluateText(rule, spelled.text, spelled.at, length, false, depth - 1);
+  if (match === "more" || match === undefined) return match;
+  const set = rule.source.charset === undefined ? insideString(match.alphabet) : match.alphabet;
+  return { ...match, start: places[match.start]!, end: places[match.end]!, alphabet: set };
+}
+
+/** What of the alphabet that an expression ends in does not end a string. */
+function insideString(set: ByteSet): ByteSet {
+  return set[BACKSLASH] === 0 && set[QUOTE] === 0 ? set : interned(set.map((member, byte) => (byte === BACKSLASH || byte === QUOTE ? 0 : member)));
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
 function evaluateLine(rule: LineRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
   // Asked again though the matcher did: there the rules of one anchor share what must follow.
   const { set, count } = rule.follow;
@@ -72,14 +124,20 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   if (needs !== EMPTY && !text.holds(needs, needed, until)) return near?.("its expression does not match");
   const found = search(rule, text, at, length, until + 1);
   if (found === undefined) return near?.("its expression does not match");
-  const { from, start, end } = found;
+  const { from, start } = found;
+  // The backslash of a quote that ends the secret stays.
+  const isEscape = text.at(found.end - 1) === BACKSLASH && isQuote(text.at(found.end));
+  const end = isEscape ? found.end - 1 : found.end;
   if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return near?.("it begins inside a word");
   if (rule.source.right === "token") {
     if (text.at(end) < 0 && !text.ended) return "more";
     if (!tokenMayEnd(text, end)) return near?.("it goes on in a word");
   }
-  return accept(rule, text, from, start, end, near);
+  const match = accept(rule, text, from, start, end, near);
+  return isEscape && match !== undefined ? { ...match, alphabet: insideString(match.alphabet) } : match;
 }
+
+const isQuote = (byte: number): boolean => byte === QUOTE || byte === 0x27;
 
 /** The match that holds the anchor at `at`: where it starts, and its secret. */
 function search(rule: LineRule, text: StreamText, at: number, length: number, until: number): { from: number; start: number; end: number } | undefined {

@@ -10,8 +10,13 @@ import type { StreamText } from "./text.js";
 /** Most lines outside of the mapping. */
 const MAX_OUTER_LINES = 100;
 const LF = 0x0a;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const SPELLED_LF = 0x6e;
 
-const KEY = /^(["']?)([\w.-]{1,253})\1:(?:[ \t]+(.*))?$/;
+/** In a string, quotes are spelled `\"`. */
+const KEY = /^((?:\\?["'])?)([\w.-]{1,253})\1:(?:[ \t]+(.*))?$/;
+const OPENING = /^\\?["']/;
 
 /** What stands for a value, or for a masked one. */
 const REFERENCE = /^(?:[$<*&]|\{\{|\[REDACTED:)/;
@@ -34,21 +39,34 @@ export class OpenMapping {
     readonly rule: MappingRule,
     readonly start: number,
     text: StreamText,
+    private readonly isSpelled: boolean,
   ) {
     this.at = start;
     let line = start;
-    while (line > text.start && line > start - MAX_LINE_BYTES && text.at(line - 1) !== LF) line--;
+    while (line > text.start && line > start - MAX_LINE_BYTES && !this.beginsLine(text, line)) line--;
     this.prefix = shape(text.latin1(line, start));
   }
 
   /** Masks the values of lines that are complete, by calls of `mask`. Answers the offset behind the document when it has ended, else undefined. */
   go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
     for (;;) {
-      const line = lineAt(text, this.at);
+      const line = lineAt(text, this.at, this.isSpelled);
       if (line === undefined) return undefined;
-      if (!this.line(text.latin1(this.at, line.end), mask) || this.at - this.start > MAX_BLOCK_BYTES || this.outer > MAX_OUTER_LINES) return this.at;
+      if (
+        !this.line(text.latin1(this.at, line.end), mask) ||
+        line.endsString === true ||
+        this.at - this.start > MAX_BLOCK_BYTES ||
+        this.outer > MAX_OUTER_LINES
+      )
+        return this.at;
       this.at = line.next;
     }
+  }
+
+  /** Whether a line begins at `at`, or the string that holds the lines. */
+  private beginsLine(text: StreamText, at: number): boolean {
+    const last = text.at(at - 1);
+    return last === LF || (this.isSpelled && (last === QUOTE || (last === SPELLED_LF && text.at(at - 2) === BACKSLASH)));
   }
 
   /** Everything before it has been decided. */
@@ -101,11 +119,11 @@ export class OpenMapping {
       this.scalar = column;
       return;
     }
-    const [quote] = written;
-    const quoted = (quote === '"' || quote === "'") && written.length > 1 && written.endsWith(quote);
-    const value = quoted ? written.slice(1, -1) : written;
+    const quote = OPENING.exec(written)?.[0] ?? "";
+    const around = written.length >= 2 * quote.length && written.endsWith(quote) ? quote.length : 0;
+    const value = written.slice(around, written.length - around);
     if (value.length < this.rule.minLen || REFERENCE.test(value) || !this.fits(value)) return;
-    mask(end - written.length + (quoted ? 1 : 0), end - (quoted ? 1 : 0));
+    mask(end - written.length + around, end - around);
   }
 
   private fits(value: string): boolean {

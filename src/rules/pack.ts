@@ -1,16 +1,18 @@
 /** Rules as an engine uses them: compiled, with their anchors laid out for the matcher. Immutable. */
-import { ANCHOR, type AnchorSet, type AnchorTable } from "../core/anchors.js";
+import { ANCHOR, type AnchorSet, type AnchorTable, MAX_ANCHOR_BYTES } from "../core/anchors.js";
 import type { MatcherFactory } from "../core/matcher.js";
 import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, keyOf, union } from "./bytes.js";
-import { type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
+import { type Anchor, type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
+import type { AnchorKind } from "./evaluate.js";
+import { spelling, spellings } from "./spelled.js";
 
 export interface RulePack {
   readonly rules: readonly Rule[];
   readonly policies: readonly Policy[];
   readonly table: AnchorTable;
-  /** By anchor number: the anchor's length, and the rules that it belongs to. */
-  readonly anchors: readonly { readonly length: number; readonly rules: readonly number[] }[];
+  /** By anchor number: the anchor, and the rules that it belongs to. */
+  readonly anchors: readonly (AnchorKind & { readonly rules: readonly number[] })[];
   /** Beginnings of anchors that stand at the start of a secret: a chunk that ends with one keeps it back. Folded ones in lower case. */
   readonly prefixes: Prefixes;
   /**
@@ -47,15 +49,15 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
   const numbers = new Map<string, number>();
   const literals: Literal[] = [];
   rules.forEach((rule, index) => {
-    for (const { literal, flags } of rule.anchors) {
-      const key = `${flags}${literal}`;
+    for (const { literal, flags, length, isSpelling } of rule.anchors.flatMap((anchor) => spelledToo(rule, anchor))) {
+      const key = `${flags} ${length} ${literal}`;
       const known = numbers.get(key);
       if (known === undefined) {
         numbers.set(key, literals.length);
-        literals.push({ literal, flags, rules: [index], token: beginsToken(rule), follow: rule.follow, reach: reachOf(rule) });
+        literals.push({ literal, flags, length, isSpelling, rules: [index], token: beginsToken(rule), follow: followOf(rule), reach: reachOf(rule) });
       } else {
         literals[known]!.token &&= beginsToken(rule);
-        literals[known]!.follow = either(literals[known]!.follow, rule.follow);
+        literals[known]!.follow = either(literals[known]!.follow, followOf(rule));
         literals[known]!.reach = eitherReach(literals[known]!.reach, reachOf(rule));
         if (!literals[known]!.rules.includes(index)) literals[known]!.rules.push(index);
       }
@@ -73,12 +75,22 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
       ...hintTable(literals),
       flags: Uint8Array.from(literals, ({ literal, flags, token }) => flags | (token && /^\w/.test(literal) ? ANCHOR.TOKEN : 0)),
     },
-    anchors: literals.map(({ literal, rules: owners }) => ({ length: literal.length, rules: owners })),
+    anchors: literals.map(({ length, isSpelling, rules: owners }) => ({ length, isSpelling, rules: owners })),
     prefixes: prefixesOf(rules),
-    aheadBytes: union(new Uint8Array(256), ...ahead.map((rule) => rule.held)),
-    ahead: ahead.map((rule) => ({ set: rule.held, length: rule.ahead + Math.max(...rule.anchors.map(({ literal }) => literal.length)) - 1 })),
+    aheadBytes: union(new Uint8Array(256), ...ahead.map((rule) => spellings(rule.held))),
+    ahead: ahead.map((rule) => ({ set: spellings(rule.held), length: rule.ahead + Math.max(...rule.anchors.map(({ literal }) => literal.length)) - 1 })),
   };
 }
+
+/** An anchor of a rule, and how strings spell it. */
+function spelledToo({ kind }: Rule, { literal, flags }: Anchor): (Pick<Literal, "literal" | "flags"> & AnchorKind)[] {
+  const plain = { literal, flags, length: literal.length, isSpelling: false };
+  const spelled = kind === "line" ? spelling(literal) : undefined;
+  return spelled === undefined || spelled.length > MAX_ANCHOR_BYTES ? [plain] : [plain, { ...plain, literal: spelled, isSpelling: true }];
+}
+
+/** What must follow an anchor, spelled or not. */
+const followOf = ({ kind, follow }: Rule): Follow => (kind === "line" ? { ...follow, set: spellings(follow.set) } : follow);
 
 const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
 
@@ -92,7 +104,7 @@ interface Reach {
 /** Undefined: nothing is asked. */
 function reachOf(rule: Rule): Reach | undefined {
   if (rule.kind !== "line" || rule.before.max > 0 || rule.needs === EMPTY || rule.after > MOST_REACH) return undefined;
-  return { passed: rule.bytes, needed: rule.needs, most: rule.after };
+  return { passed: spellings(rule.bytes), needed: spellings(rule.needs), most: Math.min(MOST_REACH, 2 * rule.after) };
 }
 
 /** What one of two rules asks, or less. */
@@ -103,7 +115,7 @@ function eitherReach(a: Reach | undefined, b: Reach | undefined): Reach | undefi
 const MOST_REACH = 0xffff;
 
 /** An anchor, and what its rules have in common. */
-interface Literal {
+interface Literal extends AnchorKind {
   readonly literal: string;
   readonly flags: number;
   readonly rules: number[];

@@ -74,6 +74,31 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     expect(wrong).toEqual([]);
   });
 
+  test("every example is found whole in a string of JSON, whatever the chunks", () => {
+    const wrong: string[] = [];
+    for (const [index, { id, text, spans }] of examples.entries()) {
+      const spelled = [...text].map((char) => JSON.stringify(char).slice(1, -1));
+      const line = `{"log":"${spelled.join("")}"}\n`;
+      const places = [8];
+      for (const each of spelled) places.push(places.at(-1)! + each.length);
+      const found = masked(engine, [line]);
+      for (const { start, end } of spans)
+        for (let at = start; at < end; at++) {
+          const from = places[at]!;
+          if (!"\r\n".includes(text[at]!) && !found.some((span) => span.start <= from && from < span.end)) wrong.push(`${id}: byte ${at} of ${text.length}`);
+        }
+      const cut = 1 + ((index * 7919) % (line.length - 1));
+      for (const pieces of [[line.slice(0, cut), line.slice(cut)], [...line]])
+        if (JSON.stringify(masked(engine, pieces)) !== JSON.stringify(found)) wrong.push(`${id} in ${pieces.length} pieces, cut at ${cut}`);
+      try {
+        JSON.parse(engine.redact(Buffer.from(line, "latin1")).toString());
+      } catch {
+        wrong.push(`${id}: no JSON any more`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
   test("what was masked is not masked again", () => {
     const all = examples.map(({ text }) => text).join("\n");
     const once = engine.redact(Buffer.from(all, "latin1"));
