@@ -36,6 +36,10 @@ export interface Assignment {
   /** It ended by its length: it goes on in the same bytes. */
   readonly open: boolean;
   readonly quoted: boolean;
+  /** The name has no lower-case letter: a variable of the environment. */
+  readonly isConstant: boolean;
+  /** The operator is `=`. */
+  readonly isEqual: boolean;
 }
 
 /** The assignment whose name holds the word `[from, to)`; `more` if that depends on bytes to come. */
@@ -44,7 +48,8 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   while (start > from - SHAPE.NAME_BYTES && isIn(NAME, text.at(start - 1))) start--;
   let at = to;
   while (at < to + SHAPE.NAME_BYTES && isIn(NAME, text.at(at))) at++;
-  const name = text.latin1(start, at).toLowerCase();
+  const written = text.latin1(start, at);
+  const name = written.toLowerCase();
   const tagged = text.at(start - 1) === 0x3c;
   const operator = readOperator(text, at, tagged);
   if (typeof operator !== "number") return operator;
@@ -61,6 +66,7 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if (quote.at < 0) return undefined;
   at = quote.at;
   if (text.at(at) < 0 || isCutSequence(text, at)) return text.ended ? undefined : "more";
+  const kind = { name, isConstant: written === written.toUpperCase(), isEqual: by === 0x3d };
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
   const begin = at;
   const joined = quote.quote === 0x22 && text.isJoint(begin - 1);
@@ -77,11 +83,11 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if (quote.quote === 0) {
     const bare = readBare(text, operator, ends);
     if (bare === "more") return "more";
-    if (bare !== undefined && (bare.start < begin || bare.end > end)) return { name, ...bare, open: false, quoted: false };
+    if (bare !== undefined && (bare.start < begin || bare.end > end)) return { ...kind, ...bare, open: false, quoted: false };
   }
   const other = isOther(text, begin, end, by, quote.quote !== 0);
   if (other !== false) return other === true ? undefined : other;
-  return { name, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
+  return { ...kind, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
 }
 
 /** `PASSWORD=a(b;c{9Q` of a dump: what reaches to the next blank behind the operator, if it is a generated password. */
@@ -139,7 +145,9 @@ function readOperator(text: StreamText, at: number, tagged: boolean): number | "
   if (byte === 0x3e) return tagged ? next + 1 : undefined;
   // `"name", "value"`: the arguments of a call.
   if (byte === 0x2c) {
-    if (!isQuote(text.at(next - 1))) return undefined;
+    let closer = next - 1;
+    while (closer > at && isIn(BLANK, text.at(closer))) closer--;
+    if (!isQuote(text.at(closer))) return undefined;
     const opens = opensQuoted(text, next + 1);
     return opens === true ? next + 1 : opens;
   }

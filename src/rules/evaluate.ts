@@ -2,12 +2,12 @@
  * One anchor hit and one rule: is there a secret, and where? A pure question about the bytes of the stream: neither chunks nor other hits matter. `more` says that it
  * depends on bytes to come.
  */
-import { PLAIN_VALUE, readAssignment } from "./assign.js";
+import { type Assignment, PLAIN_VALUE, readAssignment } from "./assign.js";
 import { tokenMayEnd, tokenMayStart } from "./boundary.js";
 import { type ByteSet, EMPTY, interned } from "./bytes.js";
 import { checksumHolds } from "./checksums.js";
 import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn } from "./compile.js";
-import { isNoise } from "./noise.js";
+import { isNoise, isPhrase } from "./noise.js";
 import { classes, randomness, shannon } from "./random.js";
 import { compilePattern, type Pattern, type PatternMatch } from "./re2.js";
 import { isSpelled, readSpelled, stringStart } from "./spelled.js";
@@ -175,11 +175,11 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   const found = readAssignment(text, at, at + length);
   if (found === "more" || found === undefined) return found;
   if (length <= SHORT_WORD_BYTES && !standsAlone(text, at, at + length)) return near?.("its word is part of another");
-  const { name, start, end, open, quoted } = found;
+  const { name, start, end, open } = found;
   if (end - start < rule.minLen) return near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`);
   if (isHarmlessName(name)) return near?.("its name says that it is no secret");
   const value = text.latin1(start, end);
-  const fault = valueFault(rule, value, quoted);
+  const fault = valueFault(rule, value, found);
   if (fault !== undefined) return near?.(fault);
   const match = accept(rule, text, at, start, end, near);
   return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
@@ -200,11 +200,11 @@ const isUpper = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a;
 const isLetter = (byte: number): boolean => isUpper(byte) || (byte >= 0x61 && byte <= 0x7a);
 
 /** Why a value cannot be one that the rule looks for. */
-function valueFault(rule: AssignRule, value: string, quoted: boolean): string | undefined {
+function valueFault(rule: AssignRule, value: string, { quoted, isConstant, isEqual }: Assignment): string | undefined {
   const { values, maxLen } = rule;
   if (values === undefined) {
-    if (isNoise(value)) return "its value is a reference, a placeholder or the like";
-    return quoted && value.includes(" ") ? "its value is a sentence" : undefined;
+    if (quoted && value.includes(" ")) return isEqual && isPhrase(value) ? undefined : "its value is a sentence";
+    return isNoise(value, isConstant && !quoted) ? "its value is a reference, a placeholder or the like" : undefined;
   }
   if (value.length > maxLen) return `its value has ${value.length} bytes; ${maxLen} are the most`;
   for (let i = 0; i < value.length; i++) if (values[value.charCodeAt(i)] === 0) return "its value has other characters than the rule's alphabet";

@@ -3,7 +3,7 @@ import { classes, randomness } from "./random.js";
 import { lazyPattern } from "./re2.js";
 
 const REFERENCE = [
-  String.raw`^(?:\$|%[A-Za-z_]|\{\{|\{%|<|\[\[|#\{|@[A-Za-z_({])`, // $X ${X} $(x) %X% {{x}} <x> #{x} @x@
+  String.raw`^(?:&lt;|\$|%[A-Za-z_]|\{\{|\{%|<|\[\[|#\{|@[A-Za-z_({])`, // $X ${X} $(x) %X% {{x}} <x> #{x} @x@
   String.raw`(?i:^(?:env|file|fd|vault|secret|secrets|ref|aws|gcp|azure|op|ssm|arn|key|var|vars|local|data|module|process\.env|os\.environ|System\.getenv)[:.[/(])`,
   String.raw`^[A-Za-z_][\w.]*\(`, // a function call
   String.raw`\$\{|\$\(|\{\{|%\(|\$[A-Z_]{3,}$`,
@@ -47,17 +47,25 @@ const STRUCTURE = [
 ];
 /** A path; so may base64 look. */
 const PATH = lazyPattern(String.raw`^[./~]?(?:[\w.@+-]*/){2,}|^(?:/|\./|\.\./|~/|[A-Za-z]:\\)`);
-const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...NAMES, ...STRUCTURE].join("|"));
+const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...STRUCTURE].join("|"));
+const NAME = lazyPattern(NAMES.join("|"));
 /** `object.member`, `module::function`, `pointer->field`. */
 const MEMBER = lazyPattern(String.raw`^(?:::)?[A-Za-z_$][A-Za-z_]*\d{0,3}[A-Za-z_]*(?:(?:\.|->|::)_*[A-Za-z]+\d{0,3}[A-Za-z_]*)+(?:::)?$`);
 
-/** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. */
-export function isNoise(value: string): boolean {
+/** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. `isLiteral`: where it stands it cannot name a variable. */
+export function isNoise(value: string, isLiteral = false): boolean {
   if (isGenerated(value)) return false;
-  if (new Set(value).size < 2 || NOISE().test(value)) return true;
+  if (new Set(value).size < 2 || NOISE().test(value) || (!isLiteral && NAME().test(value))) return true;
   if (PATH().test(value)) return !value.split("/").some(isRandomPart);
   return MEMBER().test(value) && !value.split(/\.|->|::/).some(isRandomPart);
 }
+
+const PHRASE = /^[a-z0-9]+(?: [a-z0-9]+){1,3}$/;
+const MESSAGE =
+  /\b(?:a|and|are|auth|can|change|confirm|empty|enter|error|failed|for|forgot|hide|in|incorrect|invalid|is|login|missing|must|new|no|not|of|or|pass\w*|please|required|reset|secret|set|show|the|to|token|user|username|was|with|wrong|your)\b/;
+
+/** Whether a value of some words may be a passphrase rather than a message. */
+export const isPhrase = (value: string): boolean => PHRASE.test(value) && !MESSAGE.test(value);
 
 /** Fewest bytes of a value that is a secret wherever it stands. */
 const LEARNED_BYTES = 8;
