@@ -26,13 +26,18 @@ export interface AnchorTable {
   /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its five rarest bytes begin (if it has them). */
   readonly hints: Uint8Array;
   /**
-   * Three numbers per anchor: of an alphabet, of another, and how many bytes; 0: nothing more is asked. Within so many bytes of its start a byte of the second must come
-   * behind the anchor, and until then only bytes of the first.
+   * Four numbers per anchor: of an alphabet, of another, how many bytes (0: nothing more is asked), and a place in `words`, counted from 1. Within so many bytes of its
+   * start one of the words must come behind the anchor, or without words (0) a byte of the second alphabet, and until then only bytes of the first.
    */
   readonly reaches: Uint16Array;
   /** 256 bytes per alphabet, 1 for a byte that belongs to it. */
   readonly alphabets: Uint8Array;
+  /** Lists of words in lower case, found in either: a byte that says how many there are, and for each a byte with its length, and its bytes. */
+  readonly words: Uint8Array;
 }
+
+/** Numbers per anchor. */
+export const ANCHOR_SIZES = Object.freeze({ HINT: 3, REACH: 4 });
 
 /** The anchors of one stream. */
 export interface AnchorStream {
@@ -241,24 +246,38 @@ class PortableAnchorStream implements AnchorStream {
   /** Whether the bytes that an anchor wants stand at `at`, as far as `text` goes. */
   private follows(text: Uint8Array, at: number, anchor: number): boolean {
     const { hints, alphabets } = this.anchors.table;
-    const alphabet = hints[anchor * 3]! * 256;
-    const until = Math.min(text.length, at + hints[anchor * 3 + 1]!);
+    const alphabet = hints[anchor * ANCHOR_SIZES.HINT]! * 256;
+    const until = Math.min(text.length, at + hints[anchor * ANCHOR_SIZES.HINT + 1]!);
     for (let offset = at; offset < until; offset++) if (alphabets[alphabet + text[offset]!] === 0) return false;
     return true;
   }
 
-  /** Whether a byte that every match has comes before one that none has. True where the text ends before that is decided. */
+  /** Whether a word, or a byte, that every match has comes before a byte that none has. True where the text ends before that is decided. */
   private reaches(text: Uint8Array, start: number, end: number, anchor: number): boolean {
     const { reaches, alphabets } = this.anchors.table;
-    const most = reaches[anchor * 3 + 2]!;
+    const from = anchor * ANCHOR_SIZES.REACH;
+    const [passed, needed, most, list] = [reaches[from]! * 256, reaches[from + 1]! * 256, reaches[from + 2]!, reaches[from + 3]!];
     if (most === 0) return true;
-    const [passed, needed] = [reaches[anchor * 3]! * 256, reaches[anchor * 3 + 1]! * 256];
     const until = Math.min(text.length, start + most);
     for (let at = end; at < until; at++) {
-      if (alphabets[needed + text[at]!] !== 0) return true;
+      if (list === 0 ? alphabets[needed + text[at]!] !== 0 : this.wordStands(text, at, list - 1)) return true;
       if (alphabets[passed + text[at]!] === 0) return false;
     }
     return text.length < start + most;
+  }
+
+  /** Whether a word of the list at `place` stands at `at`. */
+  private wordStands(text: Uint8Array, at: number, place: number): boolean {
+    const { words } = this.anchors.table;
+    let word = place + 1;
+    for (let count = words[place]!; count > 0; count--) {
+      const length = words[word]!;
+      let same = 0;
+      while (same < length && at + same < text.length && fold(text[at + same]!) === words[word + 1 + same]) same++;
+      if (same === length) return true;
+      word += 1 + length;
+    }
+    return false;
   }
 
   private add(anchor: number, back: number): void {

@@ -29,7 +29,15 @@ export interface Addon {
   buildAsync(bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array): Promise<SetHandle>;
   SetHandle: { fromShared(id: number): SetHandle };
   Stream: new (sets: SetHandle[], parser: number, maxGapBytes: number) => StreamHandle;
-  Anchors: new (bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array, hints: Uint8Array, reaches: Uint16Array, alphabets: Uint8Array) => object;
+  Anchors: new (
+    bytes: Uint8Array,
+    offsets: Uint32Array,
+    flags: Uint8Array,
+    hints: Uint8Array,
+    reaches: Uint16Array,
+    alphabets: Uint8Array,
+    words: Uint8Array,
+  ) => object;
   AnchorStream: new (anchors: object) => HitsHandle;
   EncodedStream: new () => HitsHandle;
   hardenProcess(): boolean;
@@ -154,8 +162,8 @@ export function nativeMatcher(addon: Addon): MatcherFactory {
         throw new LogveilError("LV_USAGE", "these secrets are no longer shared: their engine was closed or got more secrets; share again", { cause });
       }
     },
-    anchors: ({ bytes, offsets, flags, hints, reaches, alphabets }) => {
-      const anchors = new addon.Anchors(bytes, offsets, flags, hints, reaches, alphabets);
+    anchors: ({ bytes, offsets, flags, hints, reaches, alphabets, words }) => {
+      const anchors = new addon.Anchors(bytes, offsets, flags, hints, reaches, alphabets, words);
       return new HitsPool(() => new addon.AnchorStream(anchors));
     },
     encoded: encoded.open,

@@ -181,6 +181,7 @@ export function blockBegin(rule: BlockRule | MappingRule, text: StreamText, at: 
     return { end, isSpelled: text.at(end) === BACKSLASH && (text.at(end + 1) === SPELLED_LF || text.at(end + 1) === SPELLED_CR) };
   }
   const spelled = readSpelled(text, at, 0, MAX_BEGIN_BYTES);
-  const inside = spelled === undefined ? null : rule.begin().exec(spelled.text.latin1(spelled.at, spelled.text.total));
-  return inside === null ? undefined : { end: spelled!.places[spelled!.at + inside[0].length]!, isSpelled: true };
+  const index = spelled?.indexOf(at);
+  const inside = index === undefined ? null : rule.begin().exec(spelled!.text.latin1(index, spelled!.text.total));
+  return inside === null ? undefined : { end: spelled!.placeOf(index! + inside[0].length), isSpelled: true };
 }

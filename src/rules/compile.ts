@@ -39,7 +39,7 @@ export interface Follow {
 }
 
 /** Most bytes that are looked at behind an anchor before a rule is asked. */
-const FOLLOW_BYTES = 16;
+const FOLLOW_BYTES = 32;
 /** Even a set of nearly all bytes excludes some. */
 const MOST_SHARE = 0.98;
 const NO_FOLLOW: Follow = { set: EMPTY, count: 0 };

@@ -70,7 +70,7 @@ function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number
   return accept(rule, text, at, at, end, near);
 }
 
-/** Judges text as it stands, and as what it spells: first of all that where it is the string of a key, which a match does not reach over. */
+/** Judges text as it stands, and as what it spells: where that is the string of a key, a match does not reach over it. */
 function evaluateText(
   rule: LineRule,
   text: StreamText,
@@ -80,22 +80,21 @@ function evaluateText(
   depth: number,
   near?: Near,
 ): Match | "more" | undefined {
-  const string = depth === 0 ? undefined : stringStart(text, at);
-  return (
-    (string === undefined ? undefined : evaluateSpelled(rule, text, at, length, depth, string)) ??
-    (isSpelling ? undefined : evaluateLine(rule, text, at, length, near)) ??
-    (depth > 0 && isSpelled(text, at, rule.before.max, at + rule.after, rule.bytes) ? evaluateSpelled(rule, text, at, length, depth) : undefined)
-  );
+  const match = isSpelling ? undefined : evaluateLine(rule, text, at, length, near);
+  if (match === "more" || depth === 0) return match;
+  if (match === undefined && !isSpelled(text, at, rule.before.max, at + rule.after, rule.bytes)) return undefined;
+  const string = stringStart(text, at);
+  return (string === undefined ? undefined : evaluateSpelled(rule, text, at, length, depth, string)) ?? match ?? evaluateSpelled(rule, text, at, length, depth);
 }
 
 function evaluateSpelled(rule: LineRule, text: StreamText, at: number, length: number, depth: number, string?: number): Match | "more" | undefined {
   const spelled = readSpelled(text, at, rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), rule.after + 1, string);
   if (spelled === undefined) return undefined;
-  const { places } = spelled;
-  const match = evaluateText(rule, spelled.text, spelled.at, length, false, depth - 1);
+  const index = spelled.indexOf(at);
+  const match = index === undefined ? undefined : evaluateText(rule, spelled.text, index, length, false, depth - 1);
   if (match === "more" || match === undefined) return match;
   const set = rule.source.charset === undefined ? insideString(match.alphabet) : match.alphabet;
-  return { ...match, start: places[match.start]!, end: places[match.end]!, alphabet: set };
+  return { ...match, start: spelled.placeOf(match.start), end: spelled.placeOf(match.end), alphabet: set };
 }
 
 /** What of the alphabet that an expression ends in does not end a string. */
@@ -179,6 +178,9 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   if (end - start < rule.minLen) return near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`);
   if (isHarmlessName(name)) return near?.("its name says that it is no secret");
   const value = text.latin1(start, end);
+  // What is cheap to ask comes first.
+  if (rule.source.classes !== undefined && classes(value) < rule.source.classes) return near?.(`it has fewer than ${rule.source.classes} kinds of characters`);
+  if (!looksRandom(rule, value)) return near?.("it does not look random");
   const fault = valueFault(rule, value, found);
   if (fault !== undefined) return near?.(fault);
   const match = accept(rule, text, at, start, end, near);

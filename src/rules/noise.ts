@@ -47,17 +47,17 @@ const STRUCTURE = [
 ];
 /** A path; so may base64 look. */
 const PATH = lazyPattern(String.raw`^[./~]?(?:[\w.@+-]*/){2,}|^(?:/|\./|\.\./|~/|[A-Za-z]:\\)`);
-const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...STRUCTURE].join("|"));
-const NAME = lazyPattern(NAMES.join("|"));
+const LITERAL_NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...STRUCTURE].join("|"));
+const NOISE = lazyPattern([...REFERENCE, ...PLACEHOLDER, ...NAMES, ...STRUCTURE].join("|"));
 /** `object.member`, `module::function`, `pointer->field`. */
 const MEMBER = lazyPattern(String.raw`^(?:::)?[A-Za-z_$][A-Za-z_]*\d{0,3}[A-Za-z_]*(?:(?:\.|->|::)_*[A-Za-z]+\d{0,3}[A-Za-z_]*)+(?:::)?$`);
 
 /** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. `isLiteral`: where it stands it cannot name a variable. */
 export function isNoise(value: string, isLiteral = false): boolean {
   if (isGenerated(value)) return false;
-  if (new Set(value).size < 2 || NOISE().test(value) || (!isLiteral && NAME().test(value))) return true;
-  if (PATH().test(value)) return !value.split("/").some(isRandomPart);
-  return MEMBER().test(value) && !value.split(/\.|->|::/).some(isRandomPart);
+  if (new Set(value).size < 2 || (isLiteral ? LITERAL_NOISE : NOISE)().test(value)) return true;
+  if ((value.includes("/") || value.includes("\\")) && PATH().test(value)) return !value.split("/").some(isRandomPart);
+  return /\.|->|::/.test(value) && MEMBER().test(value) && !value.split(/\.|->|::/).some(isRandomPart);
 }
 
 const PHRASE = /^[a-z0-9]+(?: [a-z0-9]+){1,3}$/;

@@ -1,5 +1,5 @@
 /** Rules as an engine uses them: compiled, with their anchors laid out for the matcher. Immutable. */
-import { ANCHOR, type AnchorSet, type AnchorTable, MAX_ANCHOR_BYTES } from "../core/anchors.js";
+import { ANCHOR, ANCHOR_SIZES, type AnchorSet, type AnchorTable, MAX_ANCHOR_BYTES } from "../core/anchors.js";
 import type { MatcherFactory } from "../core/matcher.js";
 import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, keyOf, union } from "./bytes.js";
@@ -94,22 +94,27 @@ const followOf = ({ kind, follow }: Rule): Follow => (kind === "line" ? { ...fol
 
 const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
 
-/** What must come behind an anchor, wherever: within so many bytes of its start a byte that is needed, and until then only bytes that may be passed. */
+/** What must come behind an anchor, wherever: within so many bytes of its start one of some words, or without words a byte that is needed, and until then only bytes that may be passed. */
 interface Reach {
   readonly passed: ByteSet;
   readonly needed: ByteSet;
+  readonly words: readonly string[];
   readonly most: number;
 }
 
 /** Undefined: nothing is asked. */
 function reachOf(rule: Rule): Reach | undefined {
-  if (rule.kind !== "line" || rule.before.max > 0 || rule.needs === EMPTY || rule.after > MOST_REACH) return undefined;
-  return { passed: spellings(rule.bytes), needed: spellings(rule.needs), most: Math.min(MOST_REACH, 2 * rule.after) };
+  if (rule.kind !== "line" || rule.before.max > 0 || (rule.needs === EMPTY && rule.words.length === 0) || 2 * rule.after > MOST_REACH) return undefined;
+  const words = rule.words.flatMap((word) => [word, spelling(word) ?? word, word.replaceAll("/", "\\/")]);
+  return { passed: spellings(rule.bytes), needed: spellings(rule.needs), words: [...new Set(words)], most: 2 * rule.after };
 }
 
 /** What one of two rules asks, or less. */
 function eitherReach(a: Reach | undefined, b: Reach | undefined): Reach | undefined {
-  return a && b && { passed: union(a.passed, b.passed), needed: union(a.needed, b.needed), most: Math.max(a.most, b.most) };
+  if (a === undefined || b === undefined) return undefined;
+  const both = { passed: union(a.passed, b.passed), needed: union(a.needed, b.needed), most: Math.max(a.most, b.most) };
+  if (a.words.length > 0 && b.words.length > 0) return { ...both, words: [...new Set([...a.words, ...b.words])] };
+  return a.needed === EMPTY || b.needed === EMPTY ? undefined : { ...both, words: [] };
 }
 
 const MOST_REACH = 0xffff;
@@ -125,7 +130,7 @@ interface Literal extends AnchorKind {
 }
 
 /** Lays alphabets out, equal ones once, and says where the rarest bytes of anchors are. */
-function hintTable(literals: readonly Literal[]): Pick<AnchorTable, "hints" | "reaches" | "alphabets"> {
+function hintTable(literals: readonly Literal[]): Pick<AnchorTable, "hints" | "reaches" | "alphabets" | "words"> {
   const numbers = new Map<string, number>();
   const sets: ByteSet[] = [];
   /** Undefined where there is no room for another. */
@@ -138,19 +143,45 @@ function hintTable(literals: readonly Literal[]): Pick<AnchorTable, "hints" | "r
     }
     return number !== undefined && number < room ? number : undefined;
   };
-  const hints = new Uint8Array(literals.length * 3);
+  const hints = new Uint8Array(literals.length * ANCHOR_SIZES.HINT);
   literals.forEach(({ literal, follow: { set, count } }, anchor) => {
     const number = count === 0 ? undefined : numberOf(set, 256);
     // With no room for another alphabet the rule is asked each time.
-    hints.set([...(number === undefined ? [0, 0] : [number, count]), rarestFive(literal)], anchor * 3);
+    hints.set([...(number === undefined ? [0, 0] : [number, count]), rarestFive(literal)], anchor * ANCHOR_SIZES.HINT);
   });
-  const reaches = new Uint16Array(literals.length * 3);
+  const reaches = new Uint16Array(literals.length * ANCHOR_SIZES.REACH);
+  const lists = new WordLists();
   literals.forEach(({ reach }, anchor) => {
     const passed = reach && numberOf(reach.passed, 1 << 16);
     const needed = reach && numberOf(reach.needed, 1 << 16);
-    if (passed !== undefined && needed !== undefined) reaches.set([passed, needed, reach!.most], anchor * 3);
+    const list = reach && lists.placeOf(reach.words);
+    if (passed !== undefined && needed !== undefined && list !== undefined) reaches.set([passed, needed, reach!.most, list], anchor * ANCHOR_SIZES.REACH);
   });
-  return { hints, reaches, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])) };
+  return { hints, reaches, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])), words: lists.bytes };
+}
+
+/** Lists of words as {@link AnchorTable.words} has them, equal ones once. */
+class WordLists {
+  private readonly places = new Map<string, number>();
+  private readonly table: number[] = [];
+
+  get bytes(): Uint8Array {
+    return Uint8Array.from(this.table);
+  }
+
+  /** Where a list stands, counted from 1; 0 for none. Undefined if it cannot be told. */
+  placeOf(words: readonly string[]): number | undefined {
+    if (words.length === 0) return 0;
+    const key = words.join("\n");
+    const known = this.places.get(key);
+    if (known !== undefined) return known;
+    const place = this.table.length + 1;
+    if (words.length > 0xff || place > 0xffff || words.some(({ length }) => length > 0xff)) return undefined;
+    this.table.push(words.length);
+    for (const word of words) this.table.push(word.length, ...Buffer.from(word, "latin1"));
+    this.places.set(key, place);
+    return place;
+  }
 }
 
 /** Words that logs are full of: bytes out of them tell nothing. */

@@ -2,7 +2,6 @@
  * Text that stands in a string of JSON or of source code: `\"` for a quote, `\n` for a line end, `\u001b[32m` for a colour. An expression that knows none of that is
  * tried on what such text spells, and its match is mapped back. Forms: RFC 8259 §7, and those of C and shells. Runs of base64, hex and `%2F` are decode.ts's.
  */
-import { NIBBLES } from "../core/encoded.js";
 import { type ByteSet, byteSet, interned, union } from "./bytes.js";
 import { StreamText } from "./text.js";
 
@@ -13,13 +12,13 @@ const LF = 0x0a;
 /** Bytes before an anchor in which the string that it stands in may begin. */
 const STRING_BYTES = 400;
 /** What a letter behind the backslash stands for. */
-const LETTERS = new Map([..."\"'\\/"].map((char) => [char.charCodeAt(0), char.charCodeAt(0)]));
-for (const [letter, char] of ["n\n", "r\r", "t\t", "b\b", "f\f", "e\x1b"].map((pair) => [...pair])) LETTERS.set(letter!.charCodeAt(0), char!.charCodeAt(0));
-/** Digits behind a letter that begins a number: `\u001b`, `\x1b`. */
-const NUMBERS = new Map([
-  [0x75, 4],
-  [0x78, 2],
-]);
+const LETTERS = new Map(['""', "''", "\\\\", "//", "n\n", "r\r", "t\t", "b\b", "f\f", "e\x1b"].map((pair) => [pair[0]!, pair[1]!]));
+/** What begins a number, its digits, and their base: `\u001b`, `\x1b`, `\033`. */
+const NUMBERS = [
+  { lead: "\\u", digits: /^[0-9A-Fa-f]{4}/, base: 16 },
+  { lead: "\\x", digits: /^[0-9A-Fa-f]{2}/, base: 16 },
+  { lead: "\\0", digits: /^[0-7]{2}/, base: 8 },
+];
 const LONGEST_ESCAPE = 6;
 
 /** Bytes that strings spell by a letter only, and those that they may spell by digits. */
@@ -48,43 +47,79 @@ export function spelling(literal: string): string | undefined {
   return spelled === literal ? undefined : spelled;
 }
 
-/** What `[start, end)` of a text spells, and where each of its bytes is spelled there. */
-export interface Spelled {
-  readonly text: StreamText;
-  readonly places: readonly number[];
-  /** Where what stands at the place that was asked for begins. */
-  readonly at: number;
+/** What a stretch of a text spells. */
+export class Spelled {
+  /** It begins where the text does that spells it. */
+  readonly text = new StreamText();
+  /** By part, an escape or what stands between two, where it begins here, and there. */
+  private readonly starts: number[] = [];
+  private readonly places: number[] = [];
+  private spelled = "";
+
+  add(part: string, place: number): void {
+    this.starts.push(this.spelled.length);
+    this.places.push(place);
+    this.spelled += part;
+  }
+
+  /** No more will be added; what follows begins at `place`. `ended`: nothing does. */
+  close(place: number, ended: boolean): this {
+    this.text.push(Buffer.from(this.spelled, "latin1"));
+    this.text.ended = ended;
+    this.add("", place);
+    return this;
+  }
+
+  /** Where in the text the byte at `index` is spelled. */
+  placeOf(index: number): number {
+    const part = this.starts.findLastIndex((start) => start <= index);
+    return this.places[part]! + index - this.starts[part]!;
+  }
+
+  /** Which byte is spelled at `place`; undefined for the middle of an escape, and where nothing is. */
+  indexOf(place: number): number | undefined {
+    const part = this.places.findLastIndex((start) => start <= place);
+    if (part < 0) return undefined;
+    const index = this.starts[part]! + place - this.places[part]!;
+    return part + 1 < this.starts.length && index < this.starts[part + 1]! ? index : undefined;
+  }
+
+  /** Whether it says anything else than the text does. */
+  get isOther(): boolean {
+    return this.spelled.length !== this.places.at(-1)! - this.places[0]!;
+  }
 }
 
 /**
  * Reads what is spelled around the anchor at `at`, from `before` bytes before it on: `count` bytes from there, as far as they are there; of the string that begins at
- * `string`, if that is given, no more than that. Undefined if nothing is spelled, and if `at` is the middle of an escape.
+ * `string`, if that is given, no more than that. Undefined if nothing is spelled.
  */
 export function readSpelled(text: StreamText, at: number, before: number, count: number, string?: number): Spelled | undefined {
   let start = Math.max(text.start, at - before, string ?? 0);
   while (start > (string ?? text.start) && start > at - before - LONGEST_ESCAPE && text.at(start - 1) === BACKSLASH) start--;
-  const bytes: number[] = [];
-  const places: number[] = [];
   const limit = at + 2 * count + LONGEST_ESCAPE;
-  let next = start;
-  let index = -1;
-  let isCut = false;
-  while (next < limit && (index < 0 ? next <= at : bytes.length < index + count)) {
-    const byte = text.at(next);
-    const escape = byte === BACKSLASH ? escapeAt(text, next) : undefined;
-    isCut = byte < 0 || escape === "more";
-    if (byte < 0 || escape === "more" || (byte === QUOTE && string !== undefined)) break;
-    if (next === at) index = bytes.length;
-    bytes.push(escape?.byte ?? byte);
-    places.push(next);
-    next += escape?.length ?? 1;
+  const raw = text.latin1(start, limit);
+  const mayGrow = start + raw.length < limit && !text.ended;
+  const spelled = new Spelled();
+  let from = 0;
+  let isCut = mayGrow;
+  while (from < raw.length) {
+    const backslash = raw.indexOf("\\", from);
+    const quote = string === undefined ? -1 : raw.indexOf('"', from);
+    const isEnd = quote >= 0 && (backslash < 0 || quote < backslash);
+    const to = isEnd ? quote : backslash < 0 ? raw.length : backslash;
+    if (to > from) spelled.add(raw.slice(from, to), start + from);
+    from = to;
+    if (isEnd) isCut = false;
+    if (isEnd || backslash < 0) break;
+    const escape = escapeAt(raw, backslash);
+    // It may be one of which the end is yet to come.
+    if (escape === undefined && mayGrow && raw.length - backslash < LONGEST_ESCAPE) break;
+    spelled.add(escape?.char ?? "\\", start + backslash);
+    from += escape?.length ?? 1;
   }
-  if (index < 0 || (next - start === bytes.length && !isCut && string === undefined)) return undefined;
-  places.push(next);
-  const spelled = new StreamText();
-  spelled.push(Buffer.from(bytes));
-  spelled.ended = text.ended || !isCut;
-  return { text: spelled, places, at: index };
+  spelled.close(start + from, !isCut);
+  return isCut || string !== undefined || spelled.isOther ? spelled : undefined;
 }
 
 /** Where the string begins that `at` stands in, if that is the value of a key: behind `":"`. */
@@ -106,31 +141,22 @@ export function stringStart(text: StreamText, at: number): number | undefined {
 }
 
 /** The escape that begins with the backslash at `at`; undefined for one that spells no single byte. */
-function escapeAt(text: StreamText, at: number): { readonly byte: number; readonly length: number } | "more" | undefined {
-  const kind = text.at(at + 1);
-  if (kind < 0) return text.ended ? undefined : "more";
-  const letter = LETTERS.get(kind);
-  if (letter !== undefined) return { byte: letter, length: 2 };
-  // `\033`: an escape in octal digits.
-  const [lead, count, base] = kind === 0x30 ? [1, 3, 8] : [2, NUMBERS.get(kind) ?? 0, 16];
-  if (count === 0) return undefined;
-  let value = 0;
-  for (let digit = at + lead; digit < at + lead + count; digit++) {
-    const byte = text.at(digit);
-    if (byte < 0) return text.ended ? undefined : "more";
-    if (NIBBLES[byte]! >= base) return undefined;
-    value = value * base + NIBBLES[byte]!;
+function escapeAt(raw: string, at: number): { readonly char: string; readonly length: number } | undefined {
+  const char = LETTERS.get(raw[at + 1] ?? "");
+  if (char !== undefined) return { char, length: 2 };
+  for (const { lead, digits, base } of NUMBERS) {
+    const number = raw.startsWith(lead, at) ? digits.exec(raw.slice(at + lead.length, at + LONGEST_ESCAPE))?.[0] : undefined;
+    const value = number === undefined ? NaN : Number.parseInt(number, base);
+    if (value < 0x80) return { char: String.fromCharCode(value), length: lead.length + number!.length };
   }
-  return value < 0x80 ? { byte: value, length: lead + count } : undefined;
+  return undefined;
 }
 
 /** Whether what an expression may match around the anchor at `at` holds a backslash: `before` bytes before it, and behind it up to the first byte that is not of `set`. */
 export function isSpelled(text: StreamText, at: number, before: number, until: number, set: ByteSet): boolean {
-  for (let offset = Math.max(text.start, at - before); offset < at; offset++) if (text.at(offset) === BACKSLASH) return true;
-  for (let offset = at; offset < until; offset++) {
-    const byte = text.at(offset);
-    if (byte === BACKSLASH) return true;
-    if (byte < 0 || set[byte] === 0) return false;
-  }
-  return false;
+  const first = text.nextBackslash(Math.max(text.start, at - before));
+  if (first < at) return true;
+  const limit = Math.min(first, until);
+  for (let offset = at; offset < limit; offset++) if (set[text.at(offset)] !== 1) return false;
+  return first < until;
 }

@@ -6,6 +6,7 @@ import { spelled } from "../core/joined.js";
 export const LOOKBACK_BYTES = 512;
 
 const EMPTY = Buffer.alloc(0);
+const BACKSLASH = 0x5c;
 
 /** Memory for the past at first, in bytes; and the largest chunk that is appended to it whole. */
 const PAST_BYTES = 4096;
@@ -24,6 +25,9 @@ export class StreamText {
   ended = false;
   /** Offsets at which strings meet, in order, see core/joined.ts. */
   private joints: number[] = [];
+
+  /** The last answer of `nextBackslash`, and how far the text went then. */
+  private known = { from: 0, at: -1, total: 0 };
 
   /** `joined`: the stream is strings of a structured body; it reads as if they stood in quotes. */
   constructor(private readonly joined = false) {}
@@ -102,6 +106,15 @@ export class StreamText {
     if (from >= base) return this.chunk.toString("latin1", from - base, Math.min(to, this.total) - base);
     const first = this.past.toString("latin1", Math.max(0, from - this.start), Math.max(0, Math.min(to, base) - this.start));
     return to > base ? first + this.chunk.toString("latin1", 0, Math.min(to, this.total) - base) : first;
+  }
+
+  /** Offset of the first backslash from `from` on; Infinity if there is none. Found once for all that stands before it. */
+  nextBackslash(from: number): number {
+    const { known } = this;
+    if (known.from <= from && from <= known.at && (known.at !== Infinity || known.total === this.total)) return known.at;
+    const found = this.indexOf(BACKSLASH, from);
+    this.known = { from, at: found < 0 ? Infinity : found, total: this.total };
+    return this.known.at;
   }
 
   /** Offset of the first `byte` in `[from, total)`, or -1. */

@@ -14,7 +14,13 @@ interface Spec {
   readonly count: number;
   /** Most bytes from the anchor's start within which the other alphabet must come; 0: it need not. */
   readonly most: number;
+  /** What must come instead, if it is not empty. */
+  readonly word: string;
 }
+
+const WORDS = ["b", "ab", "b_a"];
+/** Bytes of a list of two words, one of which no text has. */
+const LIST_BYTES = 8;
 
 const spec: fc.Arbitrary<Spec> = fc.record({
   literal: word(3, 9),
@@ -22,6 +28,7 @@ const spec: fc.Arbitrary<Spec> = fc.record({
   alphabet: fc.integer({ min: 0, max: 1 }),
   count: fc.integer({ min: 0, max: 3 }),
   most: fc.constantFrom(0, 0, 4, 12, 40),
+  word: fc.constantFrom("", "", ...WORDS),
 });
 const ALPHABETS = ["abAB", "_-.=1", "abABz_-.=1: ", "bB_-.=1%\n"].map((members) =>
   Uint8Array.from({ length: 256 }, (_, byte) => Number(members.includes(String.fromCharCode(byte)))),
@@ -37,8 +44,11 @@ function tableOf(specs: readonly Spec[]): AnchorTable {
     flags: Uint8Array.from(specs, ({ flags }) => flags),
     // Any window will do: here the last two.
     hints: Uint8Array.from(specs.flatMap(({ alphabet, count, literal }) => [alphabet, count, Math.max(0, literal.length - 5)])),
-    reaches: Uint16Array.from(specs.flatMap(({ alphabet, most }) => [2 + alphabet, 1 - alphabet, most])),
+    reaches: Uint16Array.from(
+      specs.flatMap(({ alphabet, most, word }) => [2 + alphabet, 1 - alphabet, most, word === "" ? 0 : 1 + LIST_BYTES * WORDS.indexOf(word)]),
+    ),
     alphabets: Uint8Array.from(ALPHABETS.flatMap((set) => [...set])),
+    words: Buffer.from(WORDS.map((word) => `\x02\x01?${String.fromCharCode(word.length)}${word}`.padEnd(LIST_BYTES)).join(""), "latin1"),
   };
 }
 
@@ -47,7 +57,7 @@ function naive(specs: readonly Spec[], text: string): string[] {
   const bytes = Buffer.from(text, "latin1");
   const hits: string[] = [];
   for (let at = 0; at < text.length; at++) {
-    specs.forEach(({ literal, flags, alphabet, count, most }, anchor) => {
+    specs.forEach(({ literal, flags, alphabet, count, most, word }, anchor) => {
       const here = text.slice(at, at + literal.length);
       if ((flags & ANCHOR.FOLD) === 0 ? here !== literal : here.toLowerCase() !== literal.toLowerCase()) return;
       const end = at + literal.length;
@@ -55,9 +65,11 @@ function naive(specs: readonly Spec[], text: string): string[] {
       if ((flags & ANCHOR.TOKEN) !== 0 && !mayStart(bytes, at)) return;
       if ([...bytes.subarray(end, end + count)].some((byte) => ALPHABETS[alphabet]![byte] === 0)) return;
       const reach = [...bytes.subarray(end, Math.max(end, at + most))];
-      const stop = reach.findIndex((byte) => ALPHABETS[1 - alphabet]![byte] === 1 || ALPHABETS[2 + alphabet]![byte] === 0);
+      const isWanted = (i: number): boolean =>
+        word === "" ? ALPHABETS[1 - alphabet]![reach[i]!] === 1 : text.slice(end + i, end + i + word.length).toLowerCase() === word;
+      const stop = reach.findIndex((byte, i) => isWanted(i) || ALPHABETS[2 + alphabet]![byte] === 0);
       const isDecided = stop >= 0 || at + most <= bytes.length;
-      if (most > 0 && isDecided && (stop < 0 || ALPHABETS[1 - alphabet]![reach[stop]!] === 0)) return;
+      if (most > 0 && isDecided && (stop < 0 || !isWanted(stop))) return;
       hits.push(`${at}:${anchor}`);
     });
   }

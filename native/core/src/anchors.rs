@@ -31,12 +31,51 @@ struct Anchor {
     reach: Option<Reach>,
 }
 
-/// What must come within so many bytes of an anchor's start, before any byte that no match has: numbers of alphabets.
+/// What must come within so many bytes of an anchor's start, before any byte that no match has: one of some words, or a byte of an alphabet.
 #[derive(Clone, Copy)]
 struct Reach {
+    /// Numbers of alphabets.
     passed: u16,
     needed: u16,
     most: u16,
+    words: Option<usize>,
+}
+
+/// Words in lower case, one of which every match holds.
+struct Words {
+    words: Vec<Box<[u8]>>,
+    /// Whether one begins with a byte, in either case.
+    firsts: [bool; 256],
+}
+
+impl Words {
+    fn new(words: Vec<Box<[u8]>>) -> Self {
+        let mut firsts = [false; 256];
+        for first in words.iter().filter_map(|word| word.first()) {
+            firsts[usize::from(*first)] = true;
+            firsts[usize::from(first.to_ascii_uppercase())] = true;
+        }
+        Self { words, firsts }
+    }
+
+    /// Whether one stands at `at`.
+    fn stand(&self, text: &[u8], at: usize) -> bool {
+        self.firsts[usize::from(text[at])]
+            && self.words.iter().any(|word| text.get(at..at + word.len()).is_some_and(|here| here.eq_ignore_ascii_case(word)))
+    }
+
+    /// Reads the list at `table[at..]`: how many there are, and for each its length and its bytes.
+    fn read(table: &[u8], mut at: usize) -> Option<Self> {
+        let count = *table.get(at)?;
+        at += 1;
+        let mut words = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            let length = usize::from(*table.get(at)?);
+            words.push(table.get(at + 1..at + 1 + length)?.into());
+            at += 1 + length;
+        }
+        Some(Self::new(words))
+    }
 }
 
 /// Anchors, ready to search. Immutable. They are no secrets.
@@ -46,8 +85,24 @@ pub struct AnchorSet {
     by_key: KeyTable,
     /// Alphabets, 256 bytes each, 1 for a byte that belongs.
     alphabets: Box<[u8]>,
+    words: Vec<Words>,
     longest: usize,
 }
+
+/// Anchors as they cross the boundary; `src/core/anchors.ts` defines each table.
+pub struct AnchorTable<'a> {
+    pub bytes: &'a [u8],
+    pub offsets: &'a [u32],
+    pub flags: &'a [u8],
+    pub hints: &'a [u8],
+    pub reaches: &'a [u16],
+    pub alphabets: &'a [u8],
+    pub words: &'a [u8],
+}
+
+/// Numbers per anchor.
+const HINT_SIZE: usize = 3;
+const REACH_SIZE: usize = 4;
 
 impl Anchor {
     fn key(&self) -> &[u8] {
@@ -56,29 +111,40 @@ impl Anchor {
 }
 
 impl AnchorSet {
-    /// Builds a set; anchor `i` is `bytes[offsets[i]..offsets[i + 1]]`, its key, if it is longer than one, begins at `hints[3 * i + 2]`, and at least
-    /// `hints[3 * i + 1]` bytes of alphabet `hints[3 * i]` must come behind it. Of `reaches` too three belong to each: behind the anchor must come, within
-    /// `reaches[3 * i + 2]` bytes of its start (0: need not), a byte of alphabet `reaches[3 * i + 1]`, and until then only bytes of alphabet `reaches[3 * i]`.
-    /// None if the table is not one, or an anchor is too short or too long.
-    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], reaches: &[u16], alphabets: &[u8]) -> Option<Self> {
+    /// Builds a set. None if the table is not one, or an anchor is too short or too long.
+    pub fn new(table: &AnchorTable) -> Option<Self> {
+        let &AnchorTable { bytes, offsets, flags, hints, reaches, alphabets, words } = table;
         let anchor_count = flags.len();
         if offsets.len() != anchor_count + 1
             || offsets[0] != 0
             || offsets[anchor_count] as usize != bytes.len()
-            || hints.len() != anchor_count * 3
-            || reaches.len() != anchor_count * 3
+            || hints.len() != anchor_count * HINT_SIZE
+            || reaches.len() != anchor_count * REACH_SIZE
         {
             return None;
         }
+        let mut lists = Vec::new();
+        let mut list_numbers = std::collections::HashMap::new();
         let is_alphabet = |number: usize| (number + 1) * 256 <= alphabets.len();
         let mut anchors = Vec::with_capacity(flags.len());
-        for (((pair, &flags), hint), reach) in offsets.windows(2).zip(flags).zip(hints.chunks_exact(3)).zip(reaches.chunks_exact(3)) {
+        for (((pair, &flags), hint), reach) in offsets.windows(2).zip(flags).zip(hints.chunks_exact(HINT_SIZE)).zip(reaches.chunks_exact(REACH_SIZE))
+        {
             let (follow, count, key) = (hint[0], hint[1], hint[2]);
             let (passed, needed, most) = (reach[0], reach[1], reach[2]);
             if (count > 0 && !is_alphabet(follow.into())) || (most > 0 && !(is_alphabet(passed.into()) && is_alphabet(needed.into()))) {
                 return None;
             }
-            let reach = (most > 0).then_some(Reach { passed, needed, most });
+            let words = match (most, reach[3]) {
+                (0, _) | (_, 0) => None,
+                (_, place) => Some(match list_numbers.entry(place) {
+                    std::collections::hash_map::Entry::Occupied(known) => *known.get(),
+                    std::collections::hash_map::Entry::Vacant(fresh) => {
+                        lists.push(Words::read(words, usize::from(place) - 1)?);
+                        *fresh.insert(lists.len() - 1)
+                    }
+                }),
+            };
+            let reach = (most > 0).then_some(Reach { passed, needed, most, words });
             let literal = bytes.get(pair[0] as usize..pair[1] as usize)?;
             if !(MIN_ANCHOR_BYTES..=MAX_ANCHOR_BYTES).contains(&literal.len())
                 || flags & !(FOLD | ASSIGN | TOKEN) != 0
@@ -99,7 +165,7 @@ impl AnchorSet {
             }
         }
         let by_key = KeyTable::new(anchors.iter().enumerate().map(|(index, anchor)| (anchor.key(), index as u32)));
-        Some(Self { anchors, filter, by_key, alphabets: alphabets.into(), longest })
+        Some(Self { anchors, filter, by_key, alphabets: alphabets.into(), words: lists, longest })
     }
 
     /// Whether as many bytes of an alphabet stand at `at`, as far as the text goes.
@@ -108,15 +174,17 @@ impl AnchorSet {
         text[at..].iter().take(usize::from(count)).all(|&byte| self.alphabets[alphabet + usize::from(byte)] != 0)
     }
 
-    /// Whether a byte that every match has comes before one that none has. True where the text ends before that is decided.
-    fn reaches(&self, text: &[u8], start: usize, end: usize, Reach { passed, needed, most }: Reach) -> bool {
+    /// Whether a word, or a byte, that every match has comes before a byte that none has. True where the text ends before that is decided.
+    fn reaches(&self, text: &[u8], start: usize, end: usize, Reach { passed, needed, most, words }: Reach) -> bool {
         let [passed, needed] = [passed, needed].map(|number| &self.alphabets[usize::from(number) * 256..][..256]);
+        let words = words.map(|number| &self.words[number]);
         let until = start + usize::from(most);
-        for &byte in text.get(end..text.len().min(until)).unwrap_or_default() {
-            if needed[usize::from(byte)] != 0 {
+        for at in end..text.len().min(until) {
+            let byte = usize::from(text[at]);
+            if words.map_or(needed[byte] != 0, |words| words.stand(text, at)) {
                 return true;
             }
-            if passed[usize::from(byte)] == 0 {
+            if passed[byte] == 0 {
                 return false;
             }
         }

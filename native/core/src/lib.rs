@@ -30,7 +30,7 @@ mod sieve;
 mod sparse;
 mod stream;
 
-pub use anchors::{AnchorSet, AnchorStream};
+pub use anchors::{AnchorSet, AnchorStream, AnchorTable};
 pub use encoded::EncodedStream;
 pub use kernel::Simd;
 pub use rows::{ROW_SIZE, RowKind};

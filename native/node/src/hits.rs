@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use logveil_core::{AnchorSet, AnchorStream as CoreAnchorStream, EncodedStream as CoreEncodedStream};
+use logveil_core::{AnchorSet, AnchorStream as CoreAnchorStream, AnchorTable, EncodedStream as CoreEncodedStream};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -18,8 +18,8 @@ pub struct Anchors {
 impl Anchors {
     /// The arguments are copied.
     #[napi(constructor, catch_unwind)]
-    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], reaches: &[u16], alphabets: &[u8]) -> Result<Self> {
-        AnchorSet::new(bytes, offsets, flags, hints, reaches, alphabets)
+    pub fn new(bytes: &[u8], offsets: &[u32], flags: &[u8], hints: &[u8], reaches: &[u16], alphabets: &[u8], words: &[u8]) -> Result<Self> {
+        AnchorSet::new(&AnchorTable { bytes, offsets, flags, hints, reaches, alphabets, words })
             .map(|set| Self { set: Arc::new(set) })
             .ok_or_else(|| refused("no table of anchors of 3 to 32 bytes"))
     }
