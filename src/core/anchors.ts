@@ -26,8 +26,9 @@ export interface AnchorTable {
   /** Three bytes per anchor: the number of an alphabet, how many bytes of it must follow, and where its five rarest bytes begin (if it has them). */
   readonly hints: Uint8Array;
   /**
-   * Four numbers per anchor: of an alphabet, of another, how many bytes (0: nothing more is asked), and a place in `words`, counted from 1. Within so many bytes of its
-   * start one of the words must come behind the anchor, or without words (0) a byte of the second alphabet, and until then only bytes of the first.
+   * Six numbers per anchor, what must come behind it within so many bytes of its start: how many (0: nothing is asked); an alphabet, other bytes than of which must not come
+   * before it; an alphabet, of which a byte must come (counted from 1; 0: none need); a place in `words`, one of which must (from 1; 0: none need); an alphabet, and how
+   * many of its bytes must come in a row (0: none need).
    */
   readonly reaches: Uint16Array;
   /** 256 bytes per alphabet, 1 for a byte that belongs to it. */
@@ -37,7 +38,7 @@ export interface AnchorTable {
 }
 
 /** Numbers per anchor. */
-export const ANCHOR_SIZES = Object.freeze({ HINT: 3, REACH: 4 });
+export const ANCHOR_SIZES = Object.freeze({ HINT: 3, REACH: 6 });
 
 /** The anchors of one stream. */
 export interface AnchorStream {
@@ -252,18 +253,23 @@ class PortableAnchorStream implements AnchorStream {
     return true;
   }
 
-  /** Whether a word, or a byte, that every match has comes before a byte that none has. True where the text ends before that is decided. */
+  /** Whether what every match has comes before a byte that none has. True where the text ends before that is decided. */
   private reaches(text: Uint8Array, start: number, end: number, anchor: number): boolean {
-    const { reaches, alphabets } = this.anchors.table;
-    const from = anchor * ANCHOR_SIZES.REACH;
-    const [passed, needed, most, list] = [reaches[from]! * 256, reaches[from + 1]! * 256, reaches[from + 2]!, reaches[from + 3]!];
+    const { alphabets, reaches } = this.anchors.table;
+    const [most, passed, needed, list, set, count] = Array.from({ length: ANCHOR_SIZES.REACH }, (_, i) => reaches[anchor * ANCHOR_SIZES.REACH + i]!);
     if (most === 0) return true;
-    const until = Math.min(text.length, start + most);
-    for (let at = end; at < until; at++) {
-      if (list === 0 ? alphabets[needed + text[at]!] !== 0 : this.wordStands(text, at, list - 1)) return true;
-      if (alphabets[passed + text[at]!] === 0) return false;
+    const until = start + most!;
+    let [hasByte, hasWord, run, longest] = [needed === 0, list === 0, 0, 0];
+    for (let at = end; at < Math.min(text.length, until); at++) {
+      const byte = text[at]!;
+      hasByte ||= alphabets[(needed! - 1) * 256 + byte] === 1;
+      hasWord ||= this.wordStands(text, at, list! - 1);
+      run = alphabets[set! * 256 + byte] === 1 ? run + 1 : 0;
+      longest = Math.max(longest, run);
+      if (hasByte && hasWord && longest >= count!) return true;
+      if (alphabets[passed! * 256 + byte] === 0) return false;
     }
-    return text.length < start + most;
+    return text.length < until;
   }
 
   /** Whether a word of the list at `place` stands at `at`. */

@@ -289,6 +289,61 @@ export function requiredWords(node: Node): readonly string[] {
   return words.length <= MOST_WORDS ? words : [];
 }
 
+/** So many bytes of a set, in a row. */
+export interface Run {
+  readonly set: ByteSet;
+  readonly count: number;
+}
+
+/** How unlikely it is that text holds a run by chance. */
+const surprise = ({ set, count }: Run): number => -count * Math.log(share(set));
+/** Most bytes of a run that is asked for. */
+const MOST_RUN_BYTES = 64;
+
+/** A run that every match of a node holds, as unlikely in text as can be; undefined if none is known. */
+export function requiredRun(node: Node): Run | undefined {
+  const runs = runsOf(node).filter(({ count }) => count > 0);
+  const [first, ...rest] = runs;
+  if (first === undefined) return undefined;
+  const { set, count } = rest.reduce((best, run) => (surprise(run) > surprise(best) ? run : best), first);
+  return { set, count: Math.min(count, MOST_RUN_BYTES) };
+}
+
+/** Runs that every match holds: any parts in a row are one, of the bytes that any of them has. */
+function runsOf(node: Node): Run[] {
+  const whole = { set: bytesOf(node), count: lengths(node).min };
+  switch (node.kind) {
+    case "set":
+      return [whole];
+    case "group":
+      return runsOf(node.part);
+    case "repeat":
+      return node.min === 0 ? [] : [whole, ...runsOf(node.part)];
+    case "alt": {
+      const each = node.parts.map(requiredRun);
+      if (each.includes(undefined)) return [whole];
+      return [whole, { set: union(...each.map((run) => run!.set)), count: Math.min(...each.map((run) => run!.count)) }];
+    }
+    default: {
+      const runs = node.parts.flatMap((part) => requiredRun(part) ?? []);
+      const parts = node.parts.map((part) => ({ set: bytesOf(part), count: lengths(part).min }));
+      parts.forEach((_, from) => {
+        let run: Run = { set: EMPTY, count: 0 };
+        for (const part of parts.slice(from)) {
+          run = { set: union(run.set, part.set), count: run.count + part.count };
+          // What holds nearly all bytes says nothing, with more parts too.
+          if (share(run.set) > MOST_RUN_SHARE) break;
+          runs.push(run);
+        }
+      });
+      return runs;
+    }
+  }
+}
+
+/** Share of the bytes of text beyond which a run says too little. */
+const MOST_RUN_SHARE = 0.9;
+
 /** For each of the first `most` places of a match the bytes that may stand there. */
 export function placesOf(node: Node, most: number): ByteSet[] {
   const places = Array.from({ length: most }, () => new Uint8Array(256));

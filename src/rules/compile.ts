@@ -11,7 +11,9 @@ import {
   lastRepeat,
   lengths,
   placesOf,
+  type Run,
   requiredBytes,
+  requiredRun,
   requiredWords,
   rightBehind,
   share,
@@ -33,16 +35,11 @@ export interface Anchor {
   readonly flags: number;
 }
 
-export interface Follow {
-  readonly set: ByteSet;
-  readonly count: number;
-}
-
 /** Most bytes that are looked at behind an anchor before a rule is asked. */
 const FOLLOW_BYTES = 32;
 /** Even a set of nearly all bytes excludes some. */
 const MOST_SHARE = 0.98;
-const NO_FOLLOW: Follow = { set: EMPTY, count: 0 };
+const NO_RUN: Run = { set: EMPTY, count: 0 };
 
 /** What every kind has. */
 interface RuleBase {
@@ -53,7 +50,7 @@ interface RuleBase {
   /** The alphabet that the mask runs on in; empty: it does not. */
   readonly alphabet: ByteSet;
   /** So many bytes of a set must follow an anchor. */
-  readonly follow: Follow;
+  readonly follow: Run;
   /** Bytes before an anchor in which the secret may begin; negative: it begins at least so many behind the anchor's start. */
   readonly ahead: number;
 }
@@ -67,6 +64,8 @@ export interface LineRule extends RuleBase {
   readonly needs: ByteSet;
   /** Words one of which it holds there, in either case; none: none are known. */
   readonly words: readonly string[];
+  /** What it holds there in a row; of no bytes: nothing is known. */
+  readonly run: Run;
   /** Bytes that a match may begin with. */
   readonly first: ByteSet;
   /** Bytes that may stand from the start of the secret on: what is kept back before an anchor has them all. */
@@ -156,7 +155,7 @@ export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
         kind: "assign",
         anchors,
         alphabet: EMPTY,
-        follow: NO_FOLLOW,
+        follow: NO_RUN,
         ahead: -shortest,
         minLen: source.minLen ?? 8,
         maxLen: source.maxLen ?? Infinity,
@@ -172,7 +171,7 @@ export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
         kind: "block",
         anchors: anchorsOf(source, 0),
         alphabet: set,
-        follow: NO_FOLLOW,
+        follow: NO_RUN,
         ahead: 0,
         begin: lazyPattern(`^(?:${source.begin})`),
         end: source.end,
@@ -186,7 +185,7 @@ export function compileRule(source: RuleSource, facts?: LineFacts): Rule {
         kind: "mapping",
         anchors: anchorsOf(source, 0),
         alphabet: EMPTY,
-        follow: NO_FOLLOW,
+        follow: NO_RUN,
         ahead: 0,
         begin: lazyPattern(`^(?:${source.begin})`),
         keys: source.words,
@@ -212,7 +211,10 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What the analysis of a line rule's expression gives: kept with the built-in rules, since it takes a while. */
-export type LineFacts = Pick<LineRule, "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "words" | "first" | "held" | "around">;
+export type LineFacts = Pick<
+  LineRule,
+  "alphabet" | "follow" | "ahead" | "before" | "after" | "bytes" | "needs" | "words" | "run" | "first" | "held" | "around"
+>;
 
 function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFacts | undefined): LineRule {
   if (source.regex === undefined) throw new RuleFault("regex", "a line rule needs a regex");
@@ -231,6 +233,7 @@ function compileLine(source: RuleSource, set: ByteSet | undefined, known: LineFa
     ...facts,
     alphabet: interned(facts.alphabet),
     needs: interned(facts.needs),
+    run: { ...facts.run, set: interned(facts.run.set) },
   };
 }
 
@@ -261,6 +264,7 @@ function analyse(source: RuleSource, regex: string, anchors: readonly Anchor[], 
     bytes: bytesOf(node),
     needs: requiredBytes(rest),
     words: requiredWords(rest),
+    run: requiredRun(rest) ?? NO_RUN,
     first: placesOf(node, 1)[0]!,
     held: found.isNested ? bytesOf(node) : union(bytesOf(found.group), bytesOf(found.behind)),
     ...aroundOf(regex, found),
@@ -275,7 +279,7 @@ function aroundOf(regex: string, { before, behind, isNested }: FoundGroup): Pick
 }
 
 /** What must stand behind the anchors of a line rule, if they stand at one place. */
-function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min: number; readonly max: number }, fold: boolean): Follow {
+function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min: number; readonly max: number }, fold: boolean): Run {
   const rest = rightBehind(
     node,
     anchors.map(({ literal }) => literal),
@@ -284,15 +288,15 @@ function followOf(node: Node, anchors: readonly Anchor[], place: { readonly min:
   if (rest !== undefined) return rarestFollow(placesOf(rest, Math.min(FOLLOW_BYTES, lengths(rest).min)), 0, 0);
   const behind = Math.max(...anchors.map(({ literal }) => literal.length)) + place.min;
   const count = Math.min(FOLLOW_BYTES, lengths(node).min - behind);
-  if (place.min !== place.max || count <= 0) return NO_FOLLOW;
+  if (place.min !== place.max || count <= 0) return NO_RUN;
   // Behind a shorter anchor stands what is part of a longer one.
   const first = Math.min(...anchors.map(({ literal }) => literal.length)) + place.min;
   return rarestFollow(placesOf(node, behind + count), first, behind);
 }
 
 /** One byte of a few, or many of many: what a log is less likely to hold by chance of what stands in `places` from `first` on; `behind` of them do not count. */
-function rarestFollow(places: readonly ByteSet[], first: number, behind: number): Follow {
-  let best = NO_FOLLOW;
+function rarestFollow(places: readonly ByteSet[], first: number, behind: number): Run {
+  let best = NO_RUN;
   let most = 0;
   for (let count = 1; behind + count <= places.length; count++) {
     const set = union(...places.slice(first, behind + count));

@@ -121,6 +121,7 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   if (text.at(until) < 0 && !text.ended) return "more";
   const needed = before.max === 0 ? at + length : at - before.max;
   if (needs !== EMPTY && !text.holds(needs, needed, until)) return near?.("its expression does not match");
+  if (rule.run.count > 0 && !text.holdsRun(rule.run, needed, until)) return near?.("its expression does not match");
   const found = search(rule, text, at, length, until + 1);
   if (found === undefined) return near?.("its expression does not match");
   const { from, start } = found;

@@ -1,9 +1,10 @@
 /** Rules as an engine uses them: compiled, with their anchors laid out for the matcher. Immutable. */
 import { ANCHOR, ANCHOR_SIZES, type AnchorSet, type AnchorTable, MAX_ANCHOR_BYTES } from "../core/anchors.js";
 import type { MatcherFactory } from "../core/matcher.js";
+import type { Run } from "./analysis.js";
 import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, keyOf, union } from "./bytes.js";
-import { type Anchor, type Confidence, CONFIDENCES, type Follow, type LineRule, type Policy, type Rule } from "./compile.js";
+import { type Anchor, type Confidence, CONFIDENCES, type LineRule, type Policy, type Rule } from "./compile.js";
 import type { AnchorKind } from "./evaluate.js";
 import { spelling, spellings } from "./spelled.js";
 
@@ -90,31 +91,41 @@ function spelledToo({ kind }: Rule, { literal, flags }: Anchor): (Pick<Literal, 
 }
 
 /** What must follow an anchor, spelled or not. */
-const followOf = ({ kind, follow }: Rule): Follow => (kind === "line" ? { ...follow, set: spellings(follow.set) } : follow);
+const followOf = ({ kind, follow }: Rule): Run => (kind === "line" ? { ...follow, set: spellings(follow.set) } : follow);
 
-const either = (a: Follow, b: Follow): Follow => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
+const either = (a: Run, b: Run): Run => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
 
-/** What must come behind an anchor, wherever: within so many bytes of its start one of some words, or without words a byte that is needed, and until then only bytes that may be passed. */
+/**
+ * What must come behind an anchor, wherever: within so many bytes of its start a run, and one of some words, or without words a byte that is needed; and until then only
+ * bytes that may be passed.
+ */
 interface Reach {
   readonly passed: ByteSet;
+  /** Empty: none is. */
   readonly needed: ByteSet;
   readonly words: readonly string[];
+  /** Of no bytes: none must come. */
+  readonly run: Run;
   readonly most: number;
 }
 
 /** Undefined: nothing is asked. */
 function reachOf(rule: Rule): Reach | undefined {
-  if (rule.kind !== "line" || rule.before.max > 0 || (rule.needs === EMPTY && rule.words.length === 0) || 2 * rule.after > MOST_REACH) return undefined;
+  if (rule.kind !== "line" || rule.before.max > 0 || 2 * rule.after > MOST_REACH) return undefined;
+  if (rule.needs === EMPTY && rule.words.length === 0 && rule.run.count === 0) return undefined;
   const words = rule.words.flatMap((word) => [word, spelling(word) ?? word, word.replaceAll("/", "\\/")]);
-  return { passed: spellings(rule.bytes), needed: spellings(rule.needs), words: [...new Set(words)], most: 2 * rule.after };
+  const run = { set: spellings(rule.run.set), count: rule.run.count };
+  return { passed: spellings(rule.bytes), needed: spellings(rule.needs), words: [...new Set(words)], run, most: 2 * rule.after };
 }
 
 /** What one of two rules asks, or less. */
 function eitherReach(a: Reach | undefined, b: Reach | undefined): Reach | undefined {
   if (a === undefined || b === undefined) return undefined;
-  const both = { passed: union(a.passed, b.passed), needed: union(a.needed, b.needed), most: Math.max(a.most, b.most) };
-  if (a.words.length > 0 && b.words.length > 0) return { ...both, words: [...new Set([...a.words, ...b.words])] };
-  return a.needed === EMPTY || b.needed === EMPTY ? undefined : { ...both, words: [] };
+  const words = a.words.length > 0 && b.words.length > 0 ? [...new Set([...a.words, ...b.words])] : [];
+  const needed = words.length > 0 || a.needed === EMPTY || b.needed === EMPTY ? EMPTY : union(a.needed, b.needed);
+  const run = either(a.run, b.run);
+  if (words.length === 0 && needed === EMPTY && run.count === 0) return undefined;
+  return { passed: union(a.passed, b.passed), needed, words, run, most: Math.max(a.most, b.most) };
 }
 
 const MOST_REACH = 0xffff;
@@ -125,7 +136,7 @@ interface Literal extends AnchorKind {
   readonly flags: number;
   readonly rules: number[];
   token: boolean;
-  follow: Follow;
+  follow: Run;
   reach: Reach | undefined;
 }
 
@@ -152,10 +163,11 @@ function hintTable(literals: readonly Literal[]): Pick<AnchorTable, "hints" | "r
   const reaches = new Uint16Array(literals.length * ANCHOR_SIZES.REACH);
   const lists = new WordLists();
   literals.forEach(({ reach }, anchor) => {
-    const passed = reach && numberOf(reach.passed, 1 << 16);
-    const needed = reach && numberOf(reach.needed, 1 << 16);
-    const list = reach && lists.placeOf(reach.words);
-    if (passed !== undefined && needed !== undefined && list !== undefined) reaches.set([passed, needed, reach!.most, list], anchor * ANCHOR_SIZES.REACH);
+    if (reach === undefined) return;
+    const [passed, needed, run] = [reach.passed, reach.needed, reach.run.set].map((set) => numberOf(set, 0xffff));
+    const list = lists.placeOf(reach.words);
+    if (passed === undefined || needed === undefined || run === undefined || list === undefined) return;
+    reaches.set([reach.most, passed, reach.needed === EMPTY ? 0 : 1 + needed, list, run, reach.run.count], anchor * ANCHOR_SIZES.REACH);
   });
   return { hints, reaches, alphabets: Uint8Array.from(sets.flatMap((set) => [...set])), words: lists.bytes };
 }
@@ -189,7 +201,7 @@ const LOG_WORDS =
   "package packages testing tests building builds modules compile compiling installing installed executing execute production product development staging default version versions " +
   "session sessions options option configure configuration source sources script scripts passed password error errors warning information info true false https customer custom " +
   "encrypted decrypt crypto external internal enable disable container containers trailing training interface internet account counter code resource release create created require " +
-  "download downloading upload uploaded process processing project directory repository environment variables platform service server";
+  "security sprockets lambda gitlab- metadata- alibaba session segment -security download downloading upload uploaded process processing project directory repository environment variables platform service server";
 
 /** Where the five bytes begin that text is least likely to hold; 0 for an anchor that is too short. */
 function rarestFive(literal: string): number {

@@ -6,15 +6,21 @@ import type { RuleSource } from "./schema.js";
 /** A byte set as base64 of 256 bits, lowest first. */
 type Bits = string;
 
+interface StoredRun {
+  readonly set: Bits;
+  readonly count: number;
+}
+
 export interface StoredRule {
   readonly source: RuleSource;
-  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "needs" | "first" | "held" | "follow"> & {
+  readonly facts?: Omit<LineFacts, "alphabet" | "bytes" | "needs" | "first" | "held" | "follow" | "run"> & {
     readonly alphabet: Bits;
     readonly bytes: Bits;
     readonly needs: Bits;
     readonly first: Bits;
     readonly held: Bits;
-    readonly follow: { readonly set: Bits; readonly count: number };
+    readonly follow: StoredRun;
+    readonly run: StoredRun;
   };
 }
 
@@ -22,7 +28,7 @@ export function storeRule(rule: Rule): StoredRule {
   const { examples: _, negatives: __, ...rest } = rule.source;
   const source: RuleSource = { ...rest, examples: [] };
   if (rule.kind !== "line") return { source };
-  const { alphabet, bytes, needs, words, first, held, follow, ahead, before, after, around } = rule;
+  const { alphabet, bytes, needs, words, run, first, held, follow, ahead, before, after, around } = rule;
   return {
     source,
     facts: {
@@ -37,6 +43,7 @@ export function storeRule(rule: Rule): StoredRule {
       first: toBits(first),
       held: toBits(held),
       follow: { set: toBits(follow.set), count: follow.count },
+      run: { set: toBits(run.set), count: run.count },
     },
   };
 }
@@ -51,6 +58,7 @@ export function restoreRule({ source, facts }: StoredRule): Rule {
     first: fromBits(facts.first),
     held: fromBits(facts.held),
     follow: { set: fromBits(facts.follow.set), count: facts.follow.count },
+    run: { set: fromBits(facts.run.set), count: facts.run.count },
   });
 }
 

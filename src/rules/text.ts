@@ -1,6 +1,7 @@
 /** The stream as the rules see it: the chunk at hand and, before it, as much of the past as they may still look at. */
 
 import { spelled } from "../core/joined.js";
+import type { Run } from "./analysis.js";
 
 /** Bytes before a match that boundaries and `near` words may look at. */
 export const LOOKBACK_BYTES = 512;
@@ -96,6 +97,19 @@ export class StreamText {
     for (let at = Math.max(from, this.start); at < to; at++) {
       const byte = this.at(at);
       if (byte >= 0 && set[byte] === 1) return true;
+    }
+    return false;
+  }
+
+  /** Whether `count` bytes of `set` stand in a row in `[from, to)`, as far as it is there. */
+  holdsRun({ set, count }: Run, from: number, to: number): boolean {
+    // A run holds every place that is a multiple of its length, counted from anywhere.
+    for (let at = Math.max(from, this.start) + count - 1; at < to; at += count) {
+      if (set[this.at(at)] !== 1) continue;
+      let [start, end] = [at, at + 1];
+      while (start > from && set[this.at(start - 1)] === 1 && at - start < count) start--;
+      while (end < to && set[this.at(end)] === 1 && end - start < count) end++;
+      if (end - start >= count) return true;
     }
     return false;
   }

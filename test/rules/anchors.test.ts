@@ -16,6 +16,8 @@ interface Spec {
   readonly most: number;
   /** What must come instead, if it is not empty. */
   readonly word: string;
+  /** So many bytes that may be passed must stand in a row. */
+  readonly run: number;
 }
 
 const WORDS = ["b", "ab", "b_a"];
@@ -29,6 +31,7 @@ const spec: fc.Arbitrary<Spec> = fc.record({
   count: fc.integer({ min: 0, max: 3 }),
   most: fc.constantFrom(0, 0, 4, 12, 40),
   word: fc.constantFrom("", "", ...WORDS),
+  run: fc.constantFrom(0, 0, 2, 5),
 });
 const ALPHABETS = ["abAB", "_-.=1", "abABz_-.=1: ", "bB_-.=1%\n"].map((members) =>
   Uint8Array.from({ length: 256 }, (_, byte) => Number(members.includes(String.fromCharCode(byte)))),
@@ -45,11 +48,31 @@ function tableOf(specs: readonly Spec[]): AnchorTable {
     // Any window will do: here the last two.
     hints: Uint8Array.from(specs.flatMap(({ alphabet, count, literal }) => [alphabet, count, Math.max(0, literal.length - 5)])),
     reaches: Uint16Array.from(
-      specs.flatMap(({ alphabet, most, word }) => [2 + alphabet, 1 - alphabet, most, word === "" ? 0 : 1 + LIST_BYTES * WORDS.indexOf(word)]),
+      specs.flatMap(({ alphabet, most, word, run }) => [
+        most,
+        2 + alphabet,
+        word === "" ? 2 - alphabet : 0,
+        word === "" ? 0 : 1 + LIST_BYTES * WORDS.indexOf(word),
+        2 + alphabet,
+        run,
+      ]),
     ),
     alphabets: Uint8Array.from(ALPHABETS.flatMap((set) => [...set])),
     words: Buffer.from(WORDS.map((word) => `\x02\x01?${String.fromCharCode(word.length)}${word}`.padEnd(LIST_BYTES)).join(""), "latin1"),
   };
+}
+
+function naiveReach({ literal, alphabet, most, word, run }: Spec, text: string, at: number): boolean {
+  const end = at + literal.length;
+  const isOf = (set: number, i: number): boolean => ALPHABETS[set]![text.charCodeAt(i)] === 1;
+  for (let to = end + 1; to <= Math.min(text.length, at + most); to++) {
+    const seen = Array.from({ length: to - end }, (_, i) => end + i);
+    const wanted = seen.some((i) => (word === "" ? isOf(1 - alphabet, i) : text.slice(i, i + word.length).toLowerCase() === word));
+    const inRow = run === 0 || seen.some((i) => i + run <= to && Array.from({ length: run }, (_, k) => i + k).every((k) => isOf(2 + alphabet, k)));
+    if (wanted && inRow) return true;
+    if (!isOf(2 + alphabet, to - 1)) return false;
+  }
+  return text.length < at + most;
 }
 
 /** Anchor and place of every hit that needs nothing from outside the text to be one. */
@@ -57,19 +80,14 @@ function naive(specs: readonly Spec[], text: string): string[] {
   const bytes = Buffer.from(text, "latin1");
   const hits: string[] = [];
   for (let at = 0; at < text.length; at++) {
-    specs.forEach(({ literal, flags, alphabet, count, most, word }, anchor) => {
+    specs.forEach(({ literal, flags, alphabet, count, most }, anchor) => {
       const here = text.slice(at, at + literal.length);
       if ((flags & ANCHOR.FOLD) === 0 ? here !== literal : here.toLowerCase() !== literal.toLowerCase()) return;
       const end = at + literal.length;
       if ((flags & ANCHOR.ASSIGN) !== 0 && !hasShape(bytes, end)) return;
       if ((flags & ANCHOR.TOKEN) !== 0 && !mayStart(bytes, at)) return;
       if ([...bytes.subarray(end, end + count)].some((byte) => ALPHABETS[alphabet]![byte] === 0)) return;
-      const reach = [...bytes.subarray(end, Math.max(end, at + most))];
-      const isWanted = (i: number): boolean =>
-        word === "" ? ALPHABETS[1 - alphabet]![reach[i]!] === 1 : text.slice(end + i, end + i + word.length).toLowerCase() === word;
-      const stop = reach.findIndex((byte, i) => isWanted(i) || ALPHABETS[2 + alphabet]![byte] === 0);
-      const isDecided = stop >= 0 || at + most <= bytes.length;
-      if (most > 0 && isDecided && (stop < 0 || !isWanted(stop))) return;
+      if (most > 0 && !naiveReach(specs[anchor]!, text, at)) return;
       hits.push(`${at}:${anchor}`);
     });
   }

@@ -5,6 +5,8 @@
 //! portable engine finds the same: `src/core/anchors.ts`, which also defines the shape of an assignment and what may stand before a token.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::anchor_filter::{AnchorBits, AnchorFilter};
 use crate::anchor_keys::{HERE, KeyTable, MAX_KEY_BYTES, Places};
@@ -31,14 +33,17 @@ struct Anchor {
     reach: Option<Reach>,
 }
 
-/// What must come within so many bytes of an anchor's start, before any byte that no match has: one of some words, or a byte of an alphabet.
+/// What must come within so many bytes of an anchor's start, before any byte that no match has.
 #[derive(Clone, Copy)]
 struct Reach {
+    most: u16,
     /// Numbers of alphabets.
     passed: u16,
-    needed: u16,
-    most: u16,
+    needed: Option<u16>,
+    /// Which of the set's lists.
     words: Option<usize>,
+    /// An alphabet, and how many of its bytes in a row.
+    run: (u16, u16),
 }
 
 /// Words in lower case, one of which every match holds.
@@ -102,12 +107,31 @@ pub struct AnchorTable<'a> {
 
 /// Numbers per anchor.
 const HINT_SIZE: usize = 3;
-const REACH_SIZE: usize = 4;
+const REACH_SIZE: usize = 6;
 
 impl Anchor {
     fn key(&self) -> &[u8] {
         &self.literal[usize::from(self.key)..][..self.literal.len().min(MAX_KEY_BYTES)]
     }
+}
+
+/// Whether so many bytes in a row are members: a run holds a place of every such distance, counted from anywhere.
+fn has_run(text: &[u8], count: usize, member: impl Fn(u8) -> bool) -> bool {
+    if count == 0 {
+        return true;
+    }
+    let mut at = count - 1;
+    while at < text.len() {
+        if member(text[at]) {
+            let before = text[..at].iter().rev().take_while(|&&byte| member(byte)).take(count).count();
+            let behind = text[at..].iter().take_while(|&&byte| member(byte)).take(count).count();
+            if before + behind >= count {
+                return true;
+            }
+        }
+        at += count;
+    }
+    false
 }
 
 impl AnchorSet {
@@ -124,27 +148,28 @@ impl AnchorSet {
             return None;
         }
         let mut lists = Vec::new();
-        let mut list_numbers = std::collections::HashMap::new();
+        let mut list_numbers = HashMap::new();
         let is_alphabet = |number: usize| (number + 1) * 256 <= alphabets.len();
         let mut anchors = Vec::with_capacity(flags.len());
         for (((pair, &flags), hint), reach) in offsets.windows(2).zip(flags).zip(hints.chunks_exact(HINT_SIZE)).zip(reaches.chunks_exact(REACH_SIZE))
         {
             let (follow, count, key) = (hint[0], hint[1], hint[2]);
-            let (passed, needed, most) = (reach[0], reach[1], reach[2]);
-            if (count > 0 && !is_alphabet(follow.into())) || (most > 0 && !(is_alphabet(passed.into()) && is_alphabet(needed.into()))) {
+            let &[most, passed, needed, place, run, run_bytes] = reach else { return None };
+            let known = [follow.into(), passed.into(), needed.saturating_sub(1).into(), run.into()].map(is_alphabet);
+            if (count > 0 && !known[0]) || (most > 0 && !(known[1] && (needed == 0 || known[2]) && (run_bytes == 0 || known[3]))) {
                 return None;
             }
-            let words = match (most, reach[3]) {
+            let words = match (most, place) {
                 (0, _) | (_, 0) => None,
-                (_, place) => Some(match list_numbers.entry(place) {
-                    std::collections::hash_map::Entry::Occupied(known) => *known.get(),
-                    std::collections::hash_map::Entry::Vacant(fresh) => {
+                _ => Some(match list_numbers.entry(place) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(fresh) => {
                         lists.push(Words::read(words, usize::from(place) - 1)?);
                         *fresh.insert(lists.len() - 1)
                     }
                 }),
             };
-            let reach = (most > 0).then_some(Reach { passed, needed, most, words });
+            let reach = (most > 0).then_some(Reach { most, passed, needed: needed.checked_sub(1), words, run: (run, run_bytes) });
             let literal = bytes.get(pair[0] as usize..pair[1] as usize)?;
             if !(MIN_ANCHOR_BYTES..=MAX_ANCHOR_BYTES).contains(&literal.len())
                 || flags & !(FOLD | ASSIGN | TOKEN) != 0
@@ -174,21 +199,25 @@ impl AnchorSet {
         text[at..].iter().take(usize::from(count)).all(|&byte| self.alphabets[alphabet + usize::from(byte)] != 0)
     }
 
-    /// Whether a word, or a byte, that every match has comes before a byte that none has. True where the text ends before that is decided.
-    fn reaches(&self, text: &[u8], start: usize, end: usize, Reach { passed, needed, most, words }: Reach) -> bool {
-        let [passed, needed] = [passed, needed].map(|number| &self.alphabets[usize::from(number) * 256..][..256]);
-        let words = words.map(|number| &self.words[number]);
-        let until = start + usize::from(most);
-        for at in end..text.len().min(until) {
-            let byte = usize::from(text[at]);
-            if words.map_or(needed[byte] != 0, |words| words.stand(text, at)) {
-                return true;
-            }
-            if passed[byte] == 0 {
-                return false;
-            }
-        }
-        text.len() < until
+    /// Whether what every match has comes before a byte that none has. True where the text ends before that is decided.
+    fn reaches(&self, text: &[u8], start: usize, end: usize, reach: Reach) -> bool {
+        let alphabet = |number: u16| -> &[u8; 256] { self.alphabets[usize::from(number) * 256..][..256].try_into().expect("256 bytes") };
+        let passed = alphabet(reach.passed);
+        let until = start + usize::from(reach.most);
+        let behind = text.get(end..text.len().min(until)).unwrap_or_default();
+        let Some(stop) = behind.iter().position(|&byte| passed[usize::from(byte)] == 0) else {
+            return text.len() < until || self.has_all(behind, reach, text, end);
+        };
+        self.has_all(&behind[..=stop], reach, text, end)
+    }
+
+    /// Whether `behind`, which stands at `end` of the text, has what must come.
+    fn has_all(&self, behind: &[u8], Reach { needed, words, run: (set, count), .. }: Reach, text: &[u8], end: usize) -> bool {
+        let member = |number: u16, byte: u8| self.alphabets[usize::from(number) * 256 + usize::from(byte)] != 0;
+        // What rules most out comes first.
+        has_run(behind, count.into(), |byte| member(set, byte))
+            && needed.is_none_or(|needed| behind.iter().any(|&byte| member(needed, byte)))
+            && words.is_none_or(|list| (0..behind.len()).any(|at| self.words[list].stand(text, end + at)))
     }
 
     /// Calls `each` with every anchor that has one of the keys around `at`, where it starts, and where it ends.

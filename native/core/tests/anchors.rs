@@ -35,7 +35,7 @@ fn build(anchors: &[(Vec<u8>, u8)], random: &mut Random) -> Arc<AnchorSet> {
     }
     let bytes: Vec<u8> = anchors.iter().flat_map(|(literal, _)| literal.clone()).collect();
     let flags: Vec<u8> = anchors.iter().map(|&(_, flags)| flags).collect();
-    Arc::new(set_of(&bytes, &offsets, &flags, &hints, &vec![0; 4 * flags.len()], &[], &[]).expect("a table"))
+    Arc::new(set_of(&bytes, &offsets, &flags, &hints, &vec![0; 6 * flags.len()], &[], &[]).expect("a table"))
 }
 
 fn naive(anchors: &[(Vec<u8>, u8)], text: &[u8]) -> Vec<(usize, u32)> {
@@ -117,7 +117,7 @@ fn finds_anchors_with_what_follows_at_every_offset() {
     let keys = |last: bool| literals.map(|(literal, _)| if last { literal.len().saturating_sub(5) } else { 0 } as u8);
     for keys in [keys(false), keys(true)] {
         let hints: Vec<u8> = counts.iter().zip(keys).flat_map(|(&count, key)| [0, count as u8, key]).collect();
-        let set = Arc::new(set_of(&bytes, &offsets, &flags, &hints, &vec![0; 4 * flags.len()], &alphabet, &[]).expect("a table"));
+        let set = Arc::new(set_of(&bytes, &offsets, &flags, &hints, &vec![0; 6 * flags.len()], &alphabet, &[]).expect("a table"));
         for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
             for (anchor, (literal, flags)) in literals.iter().enumerate() {
                 let written = [literal.to_vec(), literal.to_ascii_uppercase()];
@@ -153,23 +153,23 @@ fn finds_anchors_with_what_follows_at_every_offset() {
 
 #[test]
 fn refuses_what_is_no_table() {
-    assert!(set_of(b"ab", &[0, 2], &[0], &[0, 0, 0], &[0; 4], &[], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 3], &[8], &[0, 0, 0], &[0; 4], &[], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 4], &[0], &[0, 0, 0], &[0; 4], &[], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 1, 0], &[0; 4], &[], &[]).is_none());
-    assert!(set_of(b"abcde", &[0, 5], &[0], &[0, 0, 1], &[0; 4], &[], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0; 4], &[], &[]).is_some());
-    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0; 3], &[], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0, 0, 1, 0], &[], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0, 1, 1, 0], &[0; 256], &[]).is_none());
-    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0, 0, 1, 0], &[0; 256], &[]).is_some());
+    assert!(set_of(b"ab", &[0, 2], &[0], &[0, 0, 0], &[0; 6], &[], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 3], &[8], &[0, 0, 0], &[0; 6], &[], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 4], &[0], &[0, 0, 0], &[0; 6], &[], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 1, 0], &[0; 6], &[], &[]).is_none());
+    assert!(set_of(b"abcde", &[0, 5], &[0], &[0, 0, 1], &[0; 6], &[], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0; 6], &[], &[]).is_some());
+    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[0; 5], &[], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[1, 0, 1, 0, 0, 0], &[], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[1, 0, 2, 0, 0, 0], &[0; 256], &[]).is_none());
+    assert!(set_of(b"abc", &[0, 3], &[0], &[0, 0, 0], &[1, 0, 1, 0, 0, 0], &[0; 256], &[]).is_some());
 }
 
 /// What must come behind an anchor within so many bytes, before a byte that may not be passed.
 #[test]
 fn asks_for_what_must_come() {
     let alphabets: Vec<u8> = [b"abc@".as_slice(), b"@"].iter().flat_map(|set| (0..=255u8).map(|byte| u8::from(set.contains(&byte)))).collect();
-    let set = Arc::new(set_of(b"key", &[0, 3], &[0], &[0, 0, 0], &[0, 1, 7, 0], &alphabets, &[]).expect("a table"));
+    let set = Arc::new(set_of(b"key", &[0, 3], &[0], &[0, 0, 0], &[7, 0, 2, 0, 0, 0], &alphabets, &[]).expect("a table"));
     let cases: [(&[u8], usize); 9] =
         [(b"key@", 1), (b"keyabc@", 1), (b"keyabca@", 0), (b"key.@", 0), (b"keyab.@", 0), (b"keyab", 1), (b"key", 1), (b"keyabca", 0), (b"key@.", 1)];
     for simd in Simd::ALL.into_iter().filter(|simd| simd.available()) {
