@@ -36,7 +36,7 @@ export interface Anchor {
 }
 
 /** Most bytes that are looked at behind an anchor before a rule is asked. */
-const FOLLOW_BYTES = 32;
+const FOLLOW_BYTES = 16;
 /** Even a set of nearly all bytes excludes some. */
 const MOST_SHARE = 0.98;
 const NO_RUN: Run = { set: EMPTY, count: 0 };
