@@ -1,5 +1,5 @@
 /**
- * Mappings: the values of a YAML mapping under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret. Keys stay readable. Lines may have
+ * Mappings: the values of a mapping in YAML, or in JSON with a line for each, under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret. Keys stay readable. Lines may have
  * the prefix of the anchor's line, with other digits.
  */
 import { lineAt, MAX_BLOCK_BYTES, MAX_LINE_BYTES } from "./blocks.js";
@@ -97,7 +97,8 @@ export class OpenMapping {
       return true;
     }
     const name = key?.[2];
-    this.inside = name !== undefined && key![3] === undefined && this.rule.keys.includes(name) ? column : -1;
+    const opens = key !== null && (key[3] === undefined || key[3] === "{");
+    this.inside = opens && this.rule.keys.includes(name!) ? column : -1;
     this.outer++;
     return column > 0 || name !== undefined;
   }
@@ -113,8 +114,9 @@ export class OpenMapping {
     return 0;
   }
 
-  /** Masks a value that ends before `end`, unless it is a reference, or should be base64 and is not. */
-  private value(written: string, end: number, column: number, mask: (start: number, end: number) => void): void {
+  /** Masks a value that ends before `behind`, unless it is a reference, or should be base64 and is not. */
+  private value(text: string, behind: number, column: number, mask: (start: number, end: number) => void): void {
+    const [written, end] = text.endsWith(",") ? [text.slice(0, -1), behind - 1] : [text, behind];
     if (/^[|>][+-]?\d?$/.test(written)) {
       this.scalar = column;
       return;

@@ -86,7 +86,7 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
 /** An anchor of a rule, and how strings spell it. */
 function spelledToo({ kind }: Rule, { literal, flags }: Anchor): (Pick<Literal, "literal" | "flags"> & AnchorKind)[] {
   const plain = { literal, flags, length: literal.length, isSpelling: false };
-  const spelled = kind === "line" ? spelling(literal) : undefined;
+  const spelled = kind === "line" || kind === "mapping" ? spelling(literal) : undefined;
   return spelled === undefined || spelled.length > MAX_ANCHOR_BYTES ? [plain] : [plain, { ...plain, literal: spelled, isSpelling: true }];
 }
 
