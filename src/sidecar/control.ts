@@ -56,14 +56,24 @@ export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => object, 
         json(call.response, 200, { generation, reports, exposed: places });
       },
     },
-    { method: "POST", path: "/v1/jobs/:job/token", handle: (call) => json(call.response, 200, { token: tokens.issue(jobOf(call)) }) },
+    {
+      method: "POST",
+      path: "/v1/jobs/:job/token",
+      async handle(call) {
+        const job = jobOf(call);
+        const token = await tokens.issue(job);
+        // A build step that printed it would give the job's logs away.
+        await jobs.hide(job, { name: "LOGVEIL_TOKEN", value: token });
+        json(call.response, 200, { token });
+      },
+    },
     {
       method: "DELETE",
       path: "/v1/jobs/:job",
       async handle(call) {
         const job = jobOf(call);
         await jobs.end(job);
-        tokens.end(job);
+        await tokens.end(job);
         json(call.response, 200, { job, ended: true });
       },
     },

@@ -22,10 +22,9 @@ export class HandedSecrets {
   /** Throws a 503 while secrets are missing that a process before this one had been given: logs of the job could hold them. */
   async check(): Promise<void> {
     const { lost } = await this.read();
-    if (lost.size > 0)
-      throw new Refusal(503, `${lost.size} secrets of this job were lost when the sidecar was started anew: hand all of them over again`, {
-        "retry-after": "1",
-      });
+    if (lost.size === 0) return;
+    const count = lost.size === 1 ? "1 secret" : `${lost.size} secrets`;
+    throw new Refusal(503, `${count} of this job were lost when the sidecar was started anew: hand all of them over again`, { "retry-after": "1" });
   }
 
   /** These are known now. Resolves when that is on disk. */

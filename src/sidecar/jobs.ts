@@ -357,6 +357,11 @@ export class Jobs {
     return { generation: ++job.generation, reports, exposed };
   }
 
+  /** Makes a secret of the sidecar's own known to a job: one that a process after this one does without. */
+  async hide(name: string, secret: SecretInput): Promise<void> {
+    await this.job(name).scope.addSecrets([secret]);
+  }
+
   /**
    * Ends a job: its streams are kept to the last byte; its secrets are forgotten after the grace period. One that was begun before the sidecar was started anew is ended as
    * well. Throws a 404 for one that is not open.

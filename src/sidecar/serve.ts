@@ -151,7 +151,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   gate.leaked = await runCanary(engine);
   const opening = new FairShare({ ...OPENING, waitMs: options.turnMs });
   const jobs = new Jobs(engine, store, accounts, opening, options.jobs);
-  const tokens = new Tokens({ required: options.tokensRequired, listed: options.tokens ?? [], keepsLogs: options.upstream === undefined });
+  const known = { required: options.tokensRequired, listed: options.tokens ?? [], keepsLogs: options.upstream === undefined };
+  const tokens = await Tokens.open(known, store);
   const { turnMs } = options;
   const { maxWaiting } = OPENING;
   const forwarding =

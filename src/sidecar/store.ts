@@ -29,6 +29,16 @@ export interface StoreOptions extends StreamLimits {
 const JOB_FILE = "job.json";
 /** Names of the secrets that were handed over for a job; never their values. */
 const SECRETS_FILE = "secrets.json";
+/** Digests of the tokens that were issued. No folder of a job begins with a dot. */
+const TOKENS_FILE = ".tokens.json";
+
+/** A token that was issued for a job. */
+export interface KeptToken {
+  readonly job: string;
+  /** SHA-256 in hexadecimal digits. */
+  readonly sha256: string;
+  readonly hasEnded: boolean;
+}
 
 export class Store {
   private constructor(private readonly options: StoreOptions) {}
@@ -55,10 +65,10 @@ export class Store {
   }
 
   /** The folder of a job; made if there is none. */
-  private async begin(job: string): Promise<string> {
+  async begin(job: string): Promise<string> {
     const folder = this.folderOf(job);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    if (!existsSync(join(folder, JOB_FILE))) await this.write(job, JOB_FILE, { started: Date.now() });
+    if (!existsSync(join(folder, JOB_FILE))) await write(join(folder, JOB_FILE), { started: Date.now() });
     return folder;
   }
 
@@ -76,7 +86,24 @@ export class Store {
   async keepSecrets(job: string, names: readonly string[]): Promise<void> {
     if (names.length === 0) return rm(join(this.folderOf(job), SECRETS_FILE), { force: true });
     await this.begin(job);
-    await this.write(job, SECRETS_FILE, { names });
+    await write(join(this.folderOf(job), SECRETS_FILE), { names });
+  }
+
+  /** The tokens that were issued and not forgotten. */
+  async tokens(): Promise<readonly KeptToken[]> {
+    const file = join(this.options.folder, TOKENS_FILE);
+    try {
+      return (JSON.parse(await readFile(file, "utf8")) as { tokens: KeptToken[] }).tokens;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
+      const message = `${file}: the digests of issued tokens cannot be read: put back a copy, or remove it, which opens the jobs that they close`;
+      throw new LogveilError("LV_IO", message, { cause });
+    }
+  }
+
+  /** These and no others. One call at a time. */
+  keepTokens(tokens: readonly KeptToken[]): Promise<void> {
+    return write(join(this.options.folder, TOKENS_FILE), { tokens });
   }
 
   /** Bytes of a stream that is not open. Undefined if there is none. */
@@ -107,7 +134,7 @@ export class Store {
 
   async end(job: string): Promise<void> {
     const info = await this.info(job);
-    if (info !== undefined && info.ended === undefined) await this.write(job, JOB_FILE, { started: info.started, ended: Date.now() });
+    if (info !== undefined && info.ended === undefined) await write(join(this.folderOf(job), JOB_FILE), { started: info.started, ended: Date.now() });
   }
 
   /** Removes jobs that are too old and for which `isLive` says no. Answers their names. */
@@ -134,14 +161,13 @@ export class Store {
   private folderOf(job: string): string {
     return join(this.options.folder, encodeName(job));
   }
+}
 
-  private async write(job: string, name: string, content: object): Promise<void> {
-    const file = join(this.folderOf(job), name);
-    // Several may do so at a time.
-    const part = `${file}.${randomUUID()}.part`;
-    await writeFile(part, `${JSON.stringify(content)}\n`, { mode: 0o600, flush: true });
-    await rename(part, file);
-  }
+async function write(file: string, content: object): Promise<void> {
+  // Several may do so at a time.
+  const part = `${file}.${randomUUID()}.part`;
+  await writeFile(part, `${JSON.stringify(content)}\n`, { mode: 0o600, flush: true });
+  await rename(part, file);
 }
 
 /** A name as that of a folder: neither hidden nor a way out. */

@@ -8,7 +8,7 @@ import type { IncomingMessage } from "node:http";
 import { LogveilError } from "../errors.js";
 import type { Connection } from "./door.js";
 import { Refusal } from "./jobs.js";
-import { isName } from "./store.js";
+import { isName, type Store } from "./store.js";
 import { ANY_JOB, type JobName } from "./tls.js";
 
 const TOKEN_BYTES = 32;
@@ -37,12 +37,22 @@ interface Issued {
 }
 
 export class Tokens {
-  private readonly issued = new Map<string, Issued>();
-
   private listed: readonly ListedToken[];
+  /** The last write of those that were issued. */
+  private keeping: Promise<void> = Promise.resolve();
 
-  constructor(private readonly options: TokensOptions) {
+  private constructor(
+    private readonly options: TokensOptions,
+    private readonly store: Store,
+    private readonly issued: Map<string, Issued>,
+  ) {
     this.listed = options.listed;
+  }
+
+  /** With those that a process before this one issued. */
+  static async open(options: TokensOptions, store: Store): Promise<Tokens> {
+    const kept = await store.tokens();
+    return new Tokens(options, store, new Map(kept.map(({ job, sha256, hasEnded }) => [job, { digest: Buffer.from(sha256, "hex"), hasEnded }])));
   }
 
   /** These take the place of those that were listed. */
@@ -50,24 +60,33 @@ export class Tokens {
     this.listed = listed;
   }
 
-  /** Makes a new token for a job; the one before is void. */
-  issue(job: string): string {
+  /** Makes a new token for a job; the one before is void. Its digest is on disk when this resolves. */
+  async issue(job: string): Promise<string> {
     const token = randomBytes(TOKEN_BYTES).toString("base64url");
+    await this.store.begin(job);
     this.issued.set(job, { digest: digest(token), hasEnded: false });
+    await this.keep();
     return token;
   }
 
   /** The token of a job that has ended writes no more; it reads until the logs are gone. */
-  end(job: string): void {
+  async end(job: string): Promise<void> {
     const issued = this.issued.get(job);
     if (issued === undefined) return;
     if (this.options.keepsLogs) this.issued.set(job, { ...issued, hasEnded: true });
     else this.issued.delete(job);
+    await this.keep();
   }
 
   /** Of these jobs there are no logs any more. */
-  forget(jobs: readonly string[]): void {
-    for (const job of jobs) this.issued.delete(job);
+  async forget(jobs: readonly string[]): Promise<void> {
+    if (jobs.filter((job) => this.issued.delete(job)).length > 0) await this.keep();
+  }
+
+  private keep(): Promise<void> {
+    const write = (): Promise<void> =>
+      this.store.keepTokens([...this.issued].map(([job, { digest: sha256, hasEnded }]) => ({ job, sha256: sha256.toString("hex"), hasEnded })));
+    return (this.keeping = this.keeping.catch(() => undefined).then(write));
   }
 
   /** Throws a 401 where a token is needed and there is none, a 403 for what opens other jobs only. */

@@ -1,10 +1,10 @@
 /** Who may write and read which jobs: tokens of a file and of the control API; what one token opens is not open to another. */
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { readTokens } from "../../src/sidecar/tokens.js";
+import { type ListedToken, readTokens } from "../../src/sidecar/tokens.js";
 import { type Answer, call, start, temporary } from "../support/sidecar.js";
 import { proxied } from "../support/upstream.js";
 
@@ -18,7 +18,7 @@ function fileOf(text: string): string {
   return file;
 }
 
-const listed = (): ReturnType<typeof readTokens> =>
+const listed = (): ListedToken[] =>
   readTokens(
     fileOf(
       `# tokens of jobs\n\nbuild-1 ${ONE}\r\n* \tsha256:${createHash("sha256").update(AGENT).digest("hex").toUpperCase()}\na job  ${SPACED}\nbuild-1 ${ONE}-2`,
@@ -83,6 +83,36 @@ test("without a file, a job that was issued a token is closed to others, also wh
   expect((await call(sidecar, "GET", logOf("build-1"), undefined, bearer(token))).body).toBe("one\n");
   expect((await call(sidecar, "POST", "/v1/jobs/build-1/streams/late", "x", bearer(token))).status).toBe(403);
   expect((await call(sidecar, "POST", "/v1/jobs/build-1/streams/late", "x")).status).toBe(401);
+});
+
+test("a job that prints its token gives it away to no one", async () => {
+  const { sidecar } = await start();
+  const token = await issue(sidecar, "build-1");
+  const printed = `+ curl -H 'Logveil-Token: ${token}'\n${Buffer.from(token).toString("base64")}\n`;
+  expect((await call(sidecar, "POST", logOf("build-1"), printed, bearer(token))).status).toBe(200);
+  const { body } = await call(sidecar, "GET", logOf("build-1"), undefined, bearer(token));
+  expect(body).toBe("+ curl -H 'Logveil-Token: [REDACTED:LOGVEIL_TOKEN]'\n[REDACTED:LOGVEIL_TOKEN]\n");
+});
+
+test("a token that was issued outlives the process, its bytes are nowhere on disk", async () => {
+  const first = await start();
+  const store = { folder: join(first.folder, "logs"), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } as const;
+  const [token, other] = [await issue(first.sidecar, "build-1"), await issue(first.sidecar, "build-2")];
+  expect((await call(first.sidecar, "POST", logOf("build-1"), `${token}\n`, bearer(token))).status).toBe(200);
+  expect((await call({ socket: first.sidecar.socket! }, "DELETE", "/v1/jobs/build-2")).status).toBe(200);
+  await first.sidecar.close(1000);
+  const files = readdirSync(first.folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  for (const file of files) expect(readFileSync(join(file.parentPath, file.name), "latin1")).not.toContain(token);
+  const { sidecar } = await start({ store });
+  expect((await call(sidecar, "POST", logOf("build-1"), "two\n")).status).toBe(401);
+  expect((await call(sidecar, "GET", logOf("build-1"))).status).toBe(401);
+  expect((await call(sidecar, "POST", logOf("build-1"), "two\n", bearer(token))).status).toBe(200);
+  // Ended: it reads on, and writes no more.
+  expect((await call(sidecar, "POST", logOf("build-2"), "two\n", bearer(other))).status).toBe(403);
+  expect((await call(sidecar, "GET", "/v1/jobs/build-2", undefined, bearer(other))).status).toBe(200);
+  const next = await issue(sidecar, "build-1");
+  expect((await call(sidecar, "POST", logOf("build-1"), "three\n", bearer(token))).status).toBe(403);
+  expect((await call(sidecar, "POST", logOf("build-1"), "three\n", bearer(next))).status).toBe(200);
 });
 
 test("forwarding: the token comes in a field of its own and goes nowhere; Authorization is the upstream's", async () => {
