@@ -2,7 +2,7 @@
 import type { Finding } from "../types.js";
 import { type Action, actionsFor, type ActionTable, sureness, Warnings } from "./actions.js";
 import type { Gate } from "./gate.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { Webhook, type WebhookOptions, type WebhookStats } from "./webhook.js";
 
 /** What is told of what happens. Called in order; `settled` resolves when all of it is on record, and rejects when it cannot be: nothing is acknowledged then. */

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
 import type { Duplex } from "node:stream";
 import { LogveilError } from "../errors.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 
 /** How long a client that was refused may take to end its connection, in milliseconds. */
 export const LINGER_MS = 2000;

@@ -3,7 +3,8 @@ import { pipeline } from "node:stream/promises";
 import type { Call, Route } from "./http.js";
 import { isHttp2 } from "./answers.js";
 import { json, leave } from "./http.js";
-import { type Jobs, type JobStream, Refusal } from "./jobs.js";
+import type { Jobs, JobStream } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { isName } from "./store.js";
 
 const OFFSET = "logveil-offset";

@@ -3,7 +3,8 @@ import { LogveilError } from "../errors.js";
 import { parseSecrets } from "../providers/parse.js";
 import type { SecretInput } from "../types.js";
 import { type Call, type Connection, json, leave, type Route } from "./http.js";
-import { type Jobs, Refusal } from "./jobs.js";
+import type { Jobs } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { isName } from "./store.js";
 import type { Tokens } from "./tokens.js";
 

@@ -9,7 +9,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Server as TlsServer, type TLSSocket, type TlsOptions } from "node:tls";
 import { cut, isHttp2, isWhole, LINGER_MS, refuse, refuseRaw, streamOf } from "./answers.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { type JobName, jobsOf } from "./tls.js";
 
 export interface ServerLimits {

@@ -2,7 +2,7 @@
 import { Readable } from "node:stream";
 import { errors } from "undici";
 import type { Fields } from "./fields.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 
 export interface TransportOptions {
   readonly url: string;

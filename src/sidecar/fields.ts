@@ -5,7 +5,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { isIntegrityField } from "../codec/integrity.js";
 import { isHttp2 } from "./answers.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 
 export type Fields = readonly string[];
 

@@ -1,6 +1,6 @@
 /** Whether logs may be taken: what stands against it, by name. Asked before a request is taken, and with every piece of it. */
 import type { Engine } from "../engine.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 
 export class Gate {
   /** Spellings that the self-test got out unmasked. */

@@ -1,5 +1,5 @@
 /** The secrets that were handed over for a job, by name: a process that follows one that died knows what it lacks. Values are never kept. */
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import type { Store } from "./store.js";
 
 interface Names {

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TlsOptions } from "node:tls";
 import { isHttp2, json, refuse } from "./answers.js";
 import { type Connection, Door, type ServerLimits } from "./door.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 
 export { json, leave } from "./answers.js";
 export type { Connection, ServerLimits } from "./door.js";

@@ -6,6 +6,7 @@ import type { Engine, Scope } from "../engine.js";
 import type { RedactorStream } from "../live.js";
 import type { Finding, SecretInput, SecretReport } from "../types.js";
 import type { Account, Accounts } from "./accounts.js";
+import { Refusal } from "./refusal.js";
 import { HandedSecrets } from "./handed.js";
 import { LF, LineStarts } from "./lines.js";
 import type { FairShare } from "./share.js";
@@ -21,18 +22,6 @@ export interface JobLimits {
   readonly maxOpen: number;
   /** How long secrets of a job outlive its end, in milliseconds. */
   readonly graceMs: number;
-}
-
-/** A request that cannot be served now, with its HTTP status. */
-export class Refusal extends Error {
-  constructor(
-    readonly status: 400 | 401 | 403 | 404 | 408 | 409 | 413 | 415 | 422 | 502 | 503 | 504 | 508,
-    message: string,
-    /** More of the answer: header fields. */
-    readonly headers: Readonly<Record<string, string>> = {},
-  ) {
-    super(message);
-  }
 }
 
 /** Puts something around what masks a stream. */

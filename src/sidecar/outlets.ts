@@ -4,7 +4,8 @@ import { MessageSplitter } from "../codec/messages.js";
 import { StructuredDataMasker } from "../codec/structured.js";
 import type { RedactorStream } from "../live.js";
 import type { Account } from "./accounts.js";
-import { type Jobs, type JobStream, Refusal } from "./jobs.js";
+import type { Jobs, JobStream } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import type { Relay } from "./relay.js";
 
 export interface Outlet {

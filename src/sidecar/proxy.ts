@@ -11,7 +11,7 @@ import { hasBody, json, leave } from "./answers.js";
 import { withFields } from "./credentials.js";
 import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
 import { type Fields, isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { HeldBytes, type MaskContext, RequestBody } from "./requests.js";
 import { relay } from "./responses.js";
 import { type RetryOptions, sendWithRetries } from "./retry.js";

@@ -10,7 +10,7 @@ import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
 import type { Tally } from "./accounts.js";
 import { byName, checkTrailers, type Fields, isTrailer, members, pairs } from "./fields.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { MaskedBody, openStages } from "./masked.js";
 
 /** What masking asks of its surroundings. */

@@ -7,7 +7,7 @@ import { LogveilError } from "../errors.js";
 import type { Incoming } from "./exchange.js";
 import { type Fields, isTrailer, members, pairs, responseFields, valueOf } from "./fields.js";
 import { cutBehind, isWhole, writeFields } from "./answers.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { MaskedBody, openStages } from "./masked.js";
 import { maskValue, type MaskContext } from "./requests.js";
 

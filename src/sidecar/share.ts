@@ -1,5 +1,5 @@
 /** Fair share: so many may be served at a time, each job has its turn, and who waits too long is told so. Within a job: first come, first served. */
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 
 export interface ShareLimits {
   /** Most that are served at a time. */

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { LogveilError } from "../errors.js";
 import type { Connection } from "./door.js";
-import { Refusal } from "./jobs.js";
+import { Refusal } from "./refusal.js";
 import { isName, type Store } from "./store.js";
 import { ANY_JOB, type JobName } from "./tls.js";
 

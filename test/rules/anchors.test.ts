@@ -5,7 +5,7 @@ import { ANCHOR, type AnchorTable, hasShape, HIT_SIZE, mayStart } from "../../sr
 import { ENGINES } from "../support/engines.js";
 
 const char = fc.constantFrom(..."abABz_-.=: \"'\n1%\\\x1b[");
-const word = (min: number, max: number): fc.Arbitrary<string> => fc.array(char, { minLength: min, maxLength: max }).map((chars) => chars.join(""));
+const letters = (min: number, max: number): fc.Arbitrary<string> => fc.array(char, { minLength: min, maxLength: max }).map((chars) => chars.join(""));
 
 interface Spec {
   readonly literal: string;
@@ -25,7 +25,7 @@ const WORDS = ["b", "ab", "b_a"];
 const LIST_BYTES = 8;
 
 const spec: fc.Arbitrary<Spec> = fc.record({
-  literal: word(3, 9),
+  literal: letters(3, 9),
   flags: fc.integer({ min: 0, max: 7 }),
   alphabet: fc.integer({ min: 0, max: 1 }),
   count: fc.integer({ min: 0, max: 3 }),
@@ -112,7 +112,7 @@ describe.each(ENGINES)("$engine", (factory) => {
 
   test("finds what a naive search finds, in one chunk", () => {
     fc.assert(
-      fc.property(fc.array(spec, { minLength: 1, maxLength: 12 }), word(0, 400), (specs, text) => {
+      fc.property(fc.array(spec, { minLength: 1, maxLength: 12 }), letters(0, 400), (specs, text) => {
         const plant = specs.map(({ literal }) => literal).join("a");
         const whole = text + plant + text.toUpperCase() + plant.toUpperCase() + text;
         expect(found(tableOf(specs), whole, [whole.length || 1]).toSorted()).toEqual(naive(specs, whole).toSorted());
@@ -125,7 +125,7 @@ describe.each(ENGINES)("$engine", (factory) => {
     fc.assert(
       fc.property(
         fc.array(spec, { minLength: 1, maxLength: 6 }),
-        word(0, 120),
+        letters(0, 120),
         fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 5 }),
         (specs, text, sizes) => {
           const whole = text + specs.map(({ literal }) => literal).join("_1");

@@ -1,7 +1,7 @@
 /** Fair share: each job has its turn, however many requests another one has sent before; who waits too long is told so. */
 import { Agent, request as send } from "node:http";
 import { expect, test, vi } from "vitest";
-import { Refusal } from "../../src/sidecar/jobs.js";
+import { Refusal } from "../../src/sidecar/refusal.js";
 import { FairShare } from "../../src/sidecar/share.js";
 import { start } from "../support/sidecar.js";
 

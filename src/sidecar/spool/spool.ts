@@ -8,7 +8,7 @@ import { type Lock, LOCK_RENEW_MS, takeLock } from "../../lock.js";
 import { Rejected } from "./aside.js";
 import { type Disk, DISK } from "./disk.js";
 import { FRAME_HEAD_BYTES, takeApart } from "./frames.js";
-import { Refusal } from "../jobs.js";
+import { Refusal } from "../refusal.js";
 import { decodeRecord, Draft, encodeRecord, INLINE_BYTES, readBody, type RequestHead, type SpoolRecord } from "./record.js";
 import { SegmentWriter } from "./writer.js";
 import { Cursor, fileName, type Found, type Place, readFolder, type Segment } from "./folder.js";

@@ -4,7 +4,7 @@ import { Delivery, type DeliveryOptions } from "./delivery.js";
 import { mayHoldCredential, namesOf, withFields, without } from "../credentials.js";
 import type { Incoming } from "../exchange.js";
 import type { Fields } from "../fields.js";
-import { Refusal } from "../jobs.js";
+import { Refusal } from "../refusal.js";
 import type { RequestHead } from "./record.js";
 import type { Spool } from "./spool.js";
 
