@@ -65,7 +65,8 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const quote = readOpeners(text, at);
   if (quote.at < 0) return undefined;
   at = quote.at;
-  if (text.at(at) < 0 || isCutSequence(text, at)) return text.ended ? undefined : "more";
+  // Of a sequence that is spelled out the backslash was taken for an opener.
+  if (text.at(at) < 0 || isCutSequence(text, at) || isCutSequence(text, at - 1)) return text.ended ? undefined : "more";
   const kind = { name, isConstant: written === written.toUpperCase(), isEqual: by === 0x3d };
   const set = QUOTED_VALUE.get(quote.quote) ?? PLAIN_VALUE;
   const begin = at;
@@ -97,10 +98,14 @@ function readBare(text: StreamText, operator: number, ends: (at: number) => bool
   const isPart = (at: number): boolean => {
     const byte = text.at(at);
     if (isIn(BARE_INNER, byte)) return at > start && isIn(ALPHANUMERIC, text.at(at - 1)) && isIn(ALPHANUMERIC, text.at(at + 1));
-    return isIn(BARE_VALUE, byte) && !ends(at) && !(byte === 0x3c && text.at(at + 1) === SLASH) && !(byte === SEMICOLON && isParameter(text, at + 1));
+    const parameter = byte === SEMICOLON || byte === AMPERSAND ? isParameter(text, at + 1) : false;
+    isUndecided ||= parameter === "more";
+    return isIn(BARE_VALUE, byte) && !ends(at) && !(byte === 0x3c && text.at(at + 1) === SLASH) && !(byte === SEMICOLON && parameter === true);
   };
+  let isUndecided = false;
   let end = start;
   while (end <= start + MOST_GENERATED_BYTES && isPart(end)) end++;
+  if (isUndecided) return "more";
   if (end > start + MOST_GENERATED_BYTES) return undefined;
   if (text.at(end + 1) < 0 && !text.ended) return "more";
   return isGenerated(text.latin1(start, end)) ? { start, end } : undefined;
@@ -182,7 +187,8 @@ function opensQuoted(text: StreamText, from: number): true | "more" | undefined 
 const VALUE = "value=";
 
 /** A control sequence begins at `at` whose end may be yet to come. */
-const isCutSequence = (text: StreamText, at: number): boolean => !text.ended && text.at(at) === 0x1b && text.total - at < LONGEST_SEQUENCE;
+const isCutSequence = (text: StreamText, at: number): boolean =>
+  !text.ended && (text.at(at) === 0x1b || text.at(at) === BACKSLASH) && text.total - at < LONGEST_SEQUENCE;
 
 /** What stands between the operator and the value; nowhere if the value is empty. */
 function readOpeners(text: StreamText, from: number): { at: number; quote: number } {
@@ -239,13 +245,14 @@ function endsEncoded(text: StreamText, at: number): boolean {
   const byte = text.at(at);
   if (byte !== 0x25 && byte !== AMPERSAND && byte !== BACKSLASH) return false;
   const ahead = text.latin1(at, at + 6).toLowerCase();
-  return ENDS.some((literal) => ahead.startsWith(literal)) || (byte === AMPERSAND && isParameter(text, at + 1));
+  return ENDS.some((literal) => ahead.startsWith(literal)) || (byte === AMPERSAND && isParameter(text, at + 1) === true);
 }
 
 /** Whether the next parameter of a query begins at `at`; else `&` is part of the value. */
-function isParameter(text: StreamText, at: number): boolean {
+function isParameter(text: StreamText, at: number): boolean | "more" {
   let end = at;
   while (end < at + SHAPE.NAME_BYTES && isIn(NAME, text.at(end))) end++;
+  if (text.at(end) < 0 && !text.ended && end < at + SHAPE.NAME_BYTES) return "more";
   return end > at && text.at(end) === 0x3d;
 }
 

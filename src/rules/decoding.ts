@@ -230,8 +230,8 @@ export class Decoding {
         const base = { rule: number, variant: "" };
         if (rule.kind === "block") {
           const begin = blockBegin(rule, text, at);
-          if (begin === "more" || begin === undefined) continue;
-          let { end } = begin;
+          if (typeof begin !== "number") continue;
+          let end = begin;
           new OpenBlock(rule, at, begin).go(text, (_, to) => (end = Math.max(end, to)));
           add({ ...base, confidence: rule.confidence, value: "", start: at, end });
           continue;

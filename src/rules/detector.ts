@@ -5,13 +5,13 @@
 import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
 import type { RuleNote } from "../core/spans.js";
-import { type Begin, blockBegin, OpenBlock } from "./blocks.js";
+import { blockBegin, OpenBlock } from "./blocks.js";
 import { type ByteSet, EMPTY } from "./bytes.js";
 import { type BlockRule, type Confidence, type MappingRule, type Rule, STOPS } from "./compile.js";
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { type AnchorKind, evaluate, type Match } from "./evaluate.js";
 import { isOrdinary } from "./noise.js";
-import { OpenMapping } from "./mapping.js";
+import { type MappingBegin, mappingBegin, OpenMapping } from "./mapping.js";
 import { rank, type RulePack } from "./pack.js";
 import { spellings } from "./spelled.js";
 import { StreamText } from "./text.js";
@@ -185,8 +185,9 @@ export class Detector {
 
   private mayRunOn(run: Run): void {
     const { text, runs } = this;
-    const isOpen = run.from === text.total || (run.from === text.total - 1 && isCutEscape(run.set, text, text.total));
-    if (isOpen && run.set !== EMPTY && !runs.some(({ set }) => set === run.set)) runs.push(run);
+    let open = run.from;
+    if (endsEscape(run.set, text, text.total)) while (text.at(open) === BACKSLASH) open++;
+    if (open === text.total && run.set !== EMPTY && !runs.some(({ set }) => set === run.set)) runs.push(run);
   }
 
   /** Where bytes of `set` end that start at `from`. A stretch that many matches end in is walked once. */
@@ -196,8 +197,8 @@ export class Detector {
     if (known !== undefined && known.from <= from && from <= known.end) return known.end;
     let end = from;
     for (let byte = text.at(end); byte >= 0 && set[byte] === 1 && STOPS[byte] === 0; byte = text.at(end)) end++;
-    // The backslash of a quote that ends a string is none of the secret.
-    if (end > from && isCutEscape(set, text, end)) end--;
+    // The backslashes of a quote that ends a string are none of the secret.
+    if (endsEscape(set, text, end)) while (end > from && text.at(end - 1) === BACKSLASH) end--;
     if (end > from) walked.set(set, { from, end });
     return end;
   }
@@ -214,23 +215,24 @@ export class Detector {
     }
   }
 
-  private begin(candidate: Candidate, rule: Rule & { kind: "block" | "mapping" }): void {
-    const begin = blockBegin(rule, this.text, candidate.at);
+  private begin(candidate: Candidate, rule: BlockRule | MappingRule): void {
+    const begin = rule.kind === "block" ? blockBegin(rule, this.text, candidate.at) : mappingBegin(rule, this.text, candidate.at);
     if (begin === "more") this.pending.push(candidate);
     if (begin === "more" || begin === undefined || this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule)) return;
-    const [block, mask] = rule.kind === "block" ? this.openBlock(candidate, rule, begin) : this.openMapping(candidate, rule, begin);
+    const [block, mask] =
+      typeof begin === "number" ? this.openBlock(candidate, rule as BlockRule, begin) : this.openMapping(candidate, rule as MappingRule, begin);
     if (block.go(this.text, mask) === undefined) this.blocks.push({ block, mask });
   }
 
-  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, begin: Begin): [OpenBlock, (start: number, end: number) => void] {
-    const match: RuleMatch = { rule: number, start: at, end: begin.end, confidence: rule.confidence, variant: "plain" };
+  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, begin: number): [OpenBlock, (start: number, end: number) => void] {
+    const match: RuleMatch = { rule: number, start: at, end: begin, confidence: rule.confidence, variant: "plain" };
     this.host.found(match, "");
-    this.host.mask(at, begin.end, match);
+    this.host.mask(at, begin, match);
     return [new OpenBlock(rule, at, begin), (start, end) => this.host.mask(start, end, match)];
   }
 
   /** Every value is a match of its own. */
-  private openMapping({ rule: number, at }: Candidate, rule: MappingRule, { isSpelled }: Begin): [OpenMapping, (start: number, end: number) => void] {
+  private openMapping({ rule: number, at }: Candidate, rule: MappingRule, { isSpelled }: MappingBegin): [OpenMapping, (start: number, end: number) => void] {
     const mask = (start: number, end: number): void => {
       const match: RuleMatch = { rule: number, start, end, confidence: rule.confidence, variant: "plain" };
       this.host.found(match, this.text.latin1(start, end));
@@ -298,9 +300,9 @@ export class Detector {
   }
 }
 
-/** Whether a mask that ends at `end` ends with the backslash of an escaped quote, or of what is yet to come. */
-function isCutEscape(set: ByteSet, text: StreamText, end: number): boolean {
-  if (set[BACKSLASH] === 0 || text.at(end - 1) !== BACKSLASH) return false;
+/** Whether backslashes before `end` belong to a quote that is escaped, or to what is yet to come. */
+function endsEscape(set: ByteSet, text: StreamText, end: number): boolean {
+  if (set[BACKSLASH] === 0) return false;
   const next = text.at(end);
   return next < 0 ? !text.ended : next === QUOTE;
 }

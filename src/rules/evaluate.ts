@@ -10,7 +10,8 @@ import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRul
 import { isNoise, isPhrase } from "./noise.js";
 import { classes, randomness, shannon } from "./random.js";
 import { compilePattern, type Pattern, type PatternMatch } from "./re2.js";
-import { isSpelled, readSpelled, stringStart } from "./spelled.js";
+import { reaches } from "./reach.js";
+import { isSpelled, readSpelled, type Spelled, spellings, stringStart } from "./spelled.js";
 import type { StreamText } from "./text.js";
 
 /** A secret that a rule found: `[start, end)`, offsets in the stream. */
@@ -25,9 +26,10 @@ export interface Match {
 
 /** How an anchor stands in the text. */
 export interface AnchorKind {
-  /** Its bytes. */
+  /** Bytes of what it means. */
   readonly length: number;
-  /** As a string spells it: only what is spelled there is judged. */
+  /** Bytes that stand there: as a string spells it, it has more, and only what is spelled is judged. */
+  readonly bytes: number;
   readonly isSpelling: boolean;
 }
 
@@ -39,17 +41,19 @@ const RANDOM_P = 0.001;
 
 /** How often what is spelled may be a spelling itself. */
 const MAX_SPELLED = 2;
-/** Bytes before a match that {@link accept} looks at, at most. */
+/** Bytes before a match that {@link accept} looks at, at most, and those before an anchor that are there whatever the chunks. */
 const AROUND_BYTES = 160;
+const MOST_BEFORE = 470;
 
 /** Judges the hit of an anchor at `at`. Blocks are not judged here: they have a beginning and go on. */
-export function evaluate(rule: Rule, text: StreamText, at: number, { length, isSpelling }: AnchorKind, near?: Near): Match | "more" | undefined {
+export function evaluate(rule: Rule, text: StreamText, at: number, anchor: AnchorKind, near?: Near): Match | "more" | undefined {
+  const { length } = anchor;
   switch (rule.kind) {
     case "run":
       return evaluateRun(rule, text, at, length, near);
     case "line": {
       let reason = "its expression does not match";
-      return evaluateText(rule, text, at, length, isSpelling, MAX_SPELLED, (why) => void (reason = why)) ?? near?.(reason);
+      return evaluateText(rule, text, at, anchor, MAX_SPELLED, (why) => void (reason = why)) ?? near?.(reason);
     }
     case "assign":
       return evaluateAssign(rule, text, at, length, near);
@@ -71,27 +75,24 @@ function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number
 }
 
 /** Judges text as it stands, and as what it spells: where that is the string of a key, a match does not reach over it. */
-function evaluateText(
-  rule: LineRule,
-  text: StreamText,
-  at: number,
-  length: number,
-  isSpelling: boolean,
-  depth: number,
-  near?: Near,
-): Match | "more" | undefined {
-  const match = isSpelling ? undefined : evaluateLine(rule, text, at, length, near);
+function evaluateText(rule: LineRule, text: StreamText, at: number, anchor: AnchorKind, depth: number, near?: Near): Match | "more" | undefined {
+  const match = anchor.isSpelling ? undefined : evaluateLine(rule, text, at, anchor.length, near);
   if (match === "more" || depth === 0) return match;
-  if (match === undefined && !isSpelled(text, at, rule.before.max, at + rule.after, rule.bytes)) return undefined;
+  if (match === undefined && !isSpelled(text, at, rule.before.max, at + 2 * rule.after, spellings(rule.bytes))) return undefined;
+  const until = reaches(rule, text, at, anchor.bytes);
+  if (until === undefined || until === "more") return until === undefined ? match : until;
+  const before = Math.max(rule.before.max, Math.min(rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), MOST_BEFORE));
   const string = stringStart(text, at);
-  return (string === undefined ? undefined : evaluateSpelled(rule, text, at, length, depth, string)) ?? match ?? evaluateSpelled(rule, text, at, length, depth);
+  const inside = string === undefined ? undefined : readSpelled(text, at, before, until, string);
+  const found = inside === undefined ? undefined : evaluateSpelled(rule, inside, at, anchor.length, depth);
+  if (found !== undefined || match !== undefined || (inside !== undefined && !inside.endsAtQuote)) return found ?? match;
+  const spelled = readSpelled(text, at, before, until);
+  return spelled === undefined ? undefined : evaluateSpelled(rule, spelled, at, anchor.length, depth);
 }
 
-function evaluateSpelled(rule: LineRule, text: StreamText, at: number, length: number, depth: number, string?: number): Match | "more" | undefined {
-  const spelled = readSpelled(text, at, rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), rule.after + 1, string);
-  if (spelled === undefined) return undefined;
+function evaluateSpelled(rule: LineRule, spelled: Spelled, at: number, length: number, depth: number): Match | "more" | undefined {
   const index = spelled.indexOf(at);
-  const match = index === undefined ? undefined : evaluateText(rule, spelled.text, index, length, false, depth - 1);
+  const match = index === undefined ? undefined : evaluateText(rule, spelled.text, index, { length, bytes: length, isSpelling: false }, depth - 1);
   if (match === "more" || match === undefined) return match;
   const set = rule.source.charset === undefined ? insideString(match.alphabet) : match.alphabet;
   return { ...match, start: spelled.placeOf(match.start), end: spelled.placeOf(match.end), alphabet: set };
@@ -125,9 +126,10 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   const found = search(rule, text, at, length, until + 1);
   if (found === undefined) return near?.("its expression does not match");
   const { from, start } = found;
-  // The backslash of a quote that ends the secret stays.
-  const isEscape = text.at(found.end - 1) === BACKSLASH && isQuote(text.at(found.end));
-  const end = isEscape ? found.end - 1 : found.end;
+  // The backslashes of a quote that ends the secret stay.
+  let { end } = found;
+  if (isQuote(text.at(end))) while (end > start && text.at(end - 1) === BACKSLASH) end--;
+  const isEscape = end < found.end;
   if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return near?.("it begins inside a word");
   if (rule.source.right === "token") {
     if (text.at(end) < 0 && !text.ended) return "more";
@@ -178,13 +180,7 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   const { name, start, end, open } = found;
   if (end - start < rule.minLen) return near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`);
   if (isHarmlessName(name)) return near?.("its name says that it is no secret");
-  const value = text.latin1(start, end);
-  // What is cheap to ask comes first.
-  if (rule.source.classes !== undefined && classes(value) < rule.source.classes) return near?.(`it has fewer than ${rule.source.classes} kinds of characters`);
-  if (!looksRandom(rule, value)) return near?.("it does not look random");
-  const fault = valueFault(rule, value, found);
-  if (fault !== undefined) return near?.(fault);
-  const match = accept(rule, text, at, start, end, near);
+  const match = accept(rule, text, at, start, end, near, (value) => valueFault(rule, value, found));
   return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
 }
 
@@ -249,8 +245,16 @@ function isHarmlessName(name: string): boolean {
   return HARMLESS_END.has(last === 0 ? name : name.slice(last)) || PUBLIC.some((word) => name.includes(word));
 }
 
-/** The tests that every kind shares; `from` is where the match starts, `[start, end)` its secret. */
-function accept(rule: Rule, text: StreamText, from: number, start: number, end: number, near?: Near): Match | undefined {
+/** The tests that every kind shares, and what is wrong with a value by those of one; `from` is where the match starts, `[start, end)` its secret. */
+function accept(
+  rule: Rule,
+  text: StreamText,
+  from: number,
+  start: number,
+  end: number,
+  near?: Near,
+  faultOf?: (value: string) => string | undefined,
+): Match | undefined {
   const { source } = rule;
   const value = text.latin1(start, end);
   if (value.startsWith(MASK) || isInMask(text, start)) return near?.("it is masked already");
@@ -259,6 +263,8 @@ function accept(rule: Rule, text: StreamText, from: number, start: number, end: 
   if (source.classes !== undefined && classes(value) < source.classes) return near?.(`it has fewer than ${source.classes} kinds of characters`);
   if (source.skipNoise === true && isNoise(value)) return near?.("its value is a reference, a placeholder or the like");
   if (!looksRandom(rule, value)) return near?.("it does not look random");
+  const fault = faultOf?.(value);
+  if (fault !== undefined) return near?.(fault);
   if (source.near !== undefined) {
     const before = text.latin1(Math.max(text.start, from - source.near.within), from).toLowerCase();
     if (!source.near.words.some((word) => before.includes(word.toLowerCase())))

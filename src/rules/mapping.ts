@@ -1,10 +1,11 @@
 /**
- * Mappings: the values of a mapping in YAML, or in JSON with a line for each, under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret. Keys stay readable. Lines may have
- * the prefix of the anchor's line, with other digits.
+ * Mappings: the values of a mapping in YAML, or in JSON with a line for each, under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret.
+ * Keys stay readable. Lines may have the prefix of the anchor's line, with other digits, or be spelled in a string.
  */
-import { lineAt, MAX_BLOCK_BYTES, MAX_LINE_BYTES } from "./blocks.js";
+import { blockBegin, lineAt, MAX_BEGIN_BYTES, MAX_BLOCK_BYTES, MAX_LINE_BYTES } from "./blocks.js";
 import type { MappingRule } from "./compile.js";
 import { classes } from "./random.js";
+import { readSpelled } from "./spelled.js";
 import type { StreamText } from "./text.js";
 
 /** Most lines outside of the mapping. */
@@ -12,7 +13,47 @@ const MAX_OUTER_LINES = 100;
 const LF = 0x0a;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+/** Behind the backslash. */
+const SPELLED_CR = 0x72;
 const SPELLED_LF = 0x6e;
+
+/** Where what begins a mapping ends. */
+export interface MappingBegin {
+  readonly end: number;
+  /** It stands in a string: line ends are spelled `\n`. */
+  readonly isSpelled: boolean;
+}
+
+/** Whether a mapping begins at `at`; `more` if that depends on bytes to come. */
+export function mappingBegin(rule: MappingRule, text: StreamText, at: number): MappingBegin | "more" | undefined {
+  const end = blockBegin(rule, text, at);
+  if (end === "more") return end;
+  if (end !== undefined) return { end, isSpelled: false };
+  const spelled = readSpelled(text, at, 0, at + 2 * MAX_BEGIN_BYTES);
+  const index = spelled?.indexOf(at);
+  if (index === undefined) return undefined;
+  const match = rule.begin().exec(spelled!.text.latin1(index, spelled!.text.total));
+  if (match === null) return spelled!.text.ended ? undefined : "more";
+  return { end: spelled!.placeOf(index + match[0].length), isSpelled: true };
+}
+
+/** Where the line at `from` ends that stands in a string, and the next begins; undefined if that depends on bytes to come. */
+function spelledLineAt(text: StreamText, from: number): { readonly end: number; readonly next: number; readonly endsString?: true } | undefined {
+  for (let at = from; ; at++) {
+    const byte = text.at(at);
+    if (byte < 0) return text.ended && at > from ? { end: at, next: at, endsString: true } : undefined;
+    if (byte === LF || byte === QUOTE) return { end: at, next: at + 1, endsString: true };
+    if (at - from >= MAX_LINE_BYTES) return { end: at, next: at };
+    if (byte !== BACKSLASH) continue;
+    const letter = text.at(at + 1);
+    if (letter < 0 && !text.ended) return undefined;
+    if (letter === SPELLED_LF) {
+      const hasCr = at - 2 >= from && text.at(at - 2) === BACKSLASH && text.at(at - 1) === SPELLED_CR;
+      return { end: hasCr ? at - 2 : at, next: at + 2 };
+    }
+    at++;
+  }
+}
 
 /** In a string, quotes are spelled `\"`. */
 const KEY = /^((?:\\?["'])?)([\w.-]{1,253})\1:(?:[ \t]+(.*))?$/;
@@ -50,15 +91,10 @@ export class OpenMapping {
   /** Masks the values of lines that are complete, by calls of `mask`. Answers the offset behind the document when it has ended, else undefined. */
   go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
     for (;;) {
-      const line = lineAt(text, this.at, this.isSpelled);
+      const line: ReturnType<typeof spelledLineAt> = this.isSpelled ? spelledLineAt(text, this.at) : lineAt(text, this.at);
       if (line === undefined) return undefined;
-      if (
-        !this.line(text.latin1(this.at, line.end), mask) ||
-        line.endsString === true ||
-        this.at - this.start > MAX_BLOCK_BYTES ||
-        this.outer > MAX_OUTER_LINES
-      )
-        return this.at;
+      const goesOn = this.line(text.latin1(this.at, line.end), mask) && line.endsString !== true;
+      if (!goesOn || this.at - this.start > MAX_BLOCK_BYTES || this.outer > MAX_OUTER_LINES) return this.at;
       this.at = line.next;
     }
   }
@@ -93,7 +129,7 @@ export class OpenMapping {
     this.scalar = -1;
     const key = KEY.exec(line.slice(column));
     if (this.inside >= 0 && column > this.inside) {
-      if (key !== null) this.value(key[3] ?? "", this.at + prefix + line.length, column, mask);
+      if (key !== null) this.value(key[3] ?? "", this.at + prefix + line.length, column, key[1] !== "", mask);
       return true;
     }
     const name = key?.[2];
@@ -115,8 +151,8 @@ export class OpenMapping {
   }
 
   /** Masks a value that ends before `behind`, unless it is a reference, or should be base64 and is not. */
-  private value(text: string, behind: number, column: number, mask: (start: number, end: number) => void): void {
-    const [written, end] = text.endsWith(",") ? [text.slice(0, -1), behind - 1] : [text, behind];
+  private value(text: string, behind: number, column: number, isJson: boolean, mask: (start: number, end: number) => void): void {
+    const [written, end] = isJson && text.endsWith(",") ? [text.slice(0, -1), behind - 1] : [text, behind];
     if (/^[|>][+-]?\d?$/.test(written)) {
       this.scalar = column;
       return;

@@ -6,6 +6,7 @@ import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, keyOf, union } from "./bytes.js";
 import { type Anchor, type Confidence, CONFIDENCES, type LineRule, type Policy, type Rule } from "./compile.js";
 import type { AnchorKind } from "./evaluate.js";
+import { followOf, type Reach, reachOf } from "./reach.js";
 import { spelling, spellings } from "./spelled.js";
 
 export interface RulePack {
@@ -50,12 +51,12 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
   const numbers = new Map<string, number>();
   const literals: Literal[] = [];
   rules.forEach((rule, index) => {
-    for (const { literal, flags, length, isSpelling } of rule.anchors.flatMap((anchor) => spelledToo(rule, anchor))) {
+    for (const { literal, flags, length, bytes, isSpelling } of rule.anchors.flatMap((anchor) => spelledToo(rule, anchor))) {
       const key = `${flags} ${length} ${literal}`;
       const known = numbers.get(key);
       if (known === undefined) {
         numbers.set(key, literals.length);
-        literals.push({ literal, flags, length, isSpelling, rules: [index], token: beginsToken(rule), follow: followOf(rule), reach: reachOf(rule) });
+        literals.push({ literal, flags, length, bytes, isSpelling, rules: [index], token: beginsToken(rule), follow: followOf(rule), reach: reachOf(rule) });
       } else {
         literals[known]!.token &&= beginsToken(rule);
         literals[known]!.follow = either(literals[known]!.follow, followOf(rule));
@@ -76,7 +77,7 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
       ...hintTable(literals),
       flags: Uint8Array.from(literals, ({ literal, flags, token }) => flags | (token && /^\w/.test(literal) ? ANCHOR.TOKEN : 0)),
     },
-    anchors: literals.map(({ length, isSpelling, rules: owners }) => ({ length, isSpelling, rules: owners })),
+    anchors: literals.map(({ length, bytes, isSpelling, rules: owners }) => ({ length, bytes, isSpelling, rules: owners })),
     prefixes: prefixesOf(rules),
     aheadBytes: union(new Uint8Array(256), ...ahead.map((rule) => spellings(rule.held))),
     ahead: ahead.map((rule) => ({ set: spellings(rule.held), length: rule.ahead + Math.max(...rule.anchors.map(({ literal }) => literal.length)) - 1 })),
@@ -85,50 +86,24 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
 
 /** An anchor of a rule, and how strings spell it. */
 function spelledToo({ kind }: Rule, { literal, flags }: Anchor): (Pick<Literal, "literal" | "flags"> & AnchorKind)[] {
-  const plain = { literal, flags, length: literal.length, isSpelling: false };
+  const plain = { literal, flags, length: literal.length, bytes: literal.length, isSpelling: false };
   const spelled = kind === "line" || kind === "mapping" ? spelling(literal) : undefined;
-  return spelled === undefined || spelled.length > MAX_ANCHOR_BYTES ? [plain] : [plain, { ...plain, literal: spelled, isSpelling: true }];
+  return spelled === undefined || spelled.length > MAX_ANCHOR_BYTES
+    ? [plain]
+    : [plain, { ...plain, literal: spelled, bytes: spelled.length, isSpelling: true }];
 }
-
-/** What must follow an anchor, spelled or not. */
-const followOf = ({ kind, follow }: Rule): Run => (kind === "line" ? { ...follow, set: spellings(follow.set) } : follow);
 
 const either = (a: Run, b: Run): Run => ({ set: union(a.set, b.set), count: Math.min(a.count, b.count) });
-
-/**
- * What must come behind an anchor, wherever: within so many bytes of its start a run, and one of some words, or without words a byte that is needed; and until then only
- * bytes that may be passed.
- */
-interface Reach {
-  readonly passed: ByteSet;
-  /** Empty: none is. */
-  readonly needed: ByteSet;
-  readonly words: readonly string[];
-  /** Of no bytes: none must come. */
-  readonly run: Run;
-  readonly most: number;
-}
-
-/** Undefined: nothing is asked. */
-function reachOf(rule: Rule): Reach | undefined {
-  if (rule.kind !== "line" || rule.before.max > 0 || 2 * rule.after > MOST_REACH) return undefined;
-  if (rule.needs === EMPTY && rule.words.length === 0 && rule.run.count === 0) return undefined;
-  const words = rule.words.flatMap((word) => [word, spelling(word) ?? word, word.replaceAll("/", "\\/")]);
-  const run = { set: spellings(rule.run.set), count: rule.run.count };
-  return { passed: spellings(rule.bytes), needed: spellings(rule.needs), words: [...new Set(words)], run, most: 2 * rule.after };
-}
 
 /** What one of two rules asks, or less. */
 function eitherReach(a: Reach | undefined, b: Reach | undefined): Reach | undefined {
   if (a === undefined || b === undefined) return undefined;
   const words = a.words.length > 0 && b.words.length > 0 ? [...new Set([...a.words, ...b.words])] : [];
-  const needed = words.length > 0 || a.needed === EMPTY || b.needed === EMPTY ? EMPTY : union(a.needed, b.needed);
+  const needed = a.needed === EMPTY || b.needed === EMPTY ? EMPTY : union(a.needed, b.needed);
   const run = either(a.run, b.run);
   if (words.length === 0 && needed === EMPTY && run.count === 0) return undefined;
   return { passed: union(a.passed, b.passed), needed, words, run, most: Math.max(a.most, b.most) };
 }
-
-const MOST_REACH = 0xffff;
 
 /** An anchor, and what its rules have in common. */
 interface Literal extends AnchorKind {

@@ -6,9 +6,6 @@ import { type ByteSet, byteSet, interned, union } from "./bytes.js";
 import { StreamText } from "./text.js";
 
 const BACKSLASH = 0x5c;
-const QUOTE = 0x22;
-const COLON = 0x3a;
-const LF = 0x0a;
 /** Bytes before an anchor in which the string that it stands in may begin. */
 const STRING_BYTES = 400;
 /** What a letter behind the backslash stands for. */
@@ -55,6 +52,8 @@ export class Spelled {
   private readonly starts: number[] = [];
   private readonly places: number[] = [];
   private spelled = "";
+  /** It ends with the string that was asked for. */
+  endsAtQuote = false;
 
   add(part: string, place: number): void {
     this.starts.push(this.spelled.length);
@@ -91,30 +90,32 @@ export class Spelled {
 }
 
 /**
- * Reads what is spelled around the anchor at `at`, from `before` bytes before it on: `count` bytes from there, as far as they are there; of the string that begins at
- * `string`, if that is given, no more than that. Undefined if nothing is spelled.
+ * Reads what is spelled around the anchor at `at`, from `before` bytes before it on and up to `until`, as far as that is there; of the string that begins at `string`, if
+ * that is given, no more than that. Undefined if nothing is spelled.
  */
-export function readSpelled(text: StreamText, at: number, before: number, count: number, string?: number): Spelled | undefined {
+export function readSpelled(text: StreamText, at: number, before: number, until: number, string?: number): Spelled | undefined {
   let start = Math.max(text.start, at - before, string ?? 0);
   while (start > (string ?? text.start) && start > at - before - LONGEST_ESCAPE && text.at(start - 1) === BACKSLASH) start--;
-  const limit = at + 2 * count + LONGEST_ESCAPE;
-  const raw = text.latin1(start, limit);
-  const mayGrow = start + raw.length < limit && !text.ended;
+  // An escape may reach over the end.
+  const raw = text.latin1(start, until + LONGEST_ESCAPE);
+  const mayGrow = start + raw.length < until + LONGEST_ESCAPE && !text.ended;
   const spelled = new Spelled();
+  let quote = string === undefined ? -1 : raw.indexOf('"');
   let from = 0;
-  let isCut = mayGrow;
-  while (from < raw.length) {
+  let isCut = start + raw.length < until && !text.ended;
+  while (from < raw.length && start + from < until) {
     const backslash = raw.indexOf("\\", from);
-    const quote = string === undefined ? -1 : raw.indexOf('"', from);
-    const isEnd = quote >= 0 && (backslash < 0 || quote < backslash);
-    const to = isEnd ? quote : backslash < 0 ? raw.length : backslash;
+    if (quote >= 0 && quote < from) quote = raw.indexOf('"', from);
+    spelled.endsAtQuote = quote >= 0 && (backslash < 0 || quote < backslash);
+    const to = spelled.endsAtQuote ? quote : backslash < 0 ? raw.length : backslash;
     if (to > from) spelled.add(raw.slice(from, to), start + from);
     from = to;
-    if (isEnd) isCut = false;
-    if (isEnd || backslash < 0) break;
+    if (spelled.endsAtQuote) isCut = false;
+    if (spelled.endsAtQuote || backslash < 0) break;
     const escape = escapeAt(raw, backslash);
     // It may be one of which the end is yet to come.
-    if (escape === undefined && mayGrow && raw.length - backslash < LONGEST_ESCAPE) break;
+    isCut ||= escape === undefined && mayGrow && raw.length - backslash < LONGEST_ESCAPE;
+    if (isCut && escape === undefined && raw.length - backslash < LONGEST_ESCAPE) break;
     spelled.add(escape?.char ?? "\\", start + backslash);
     from += escape?.length ?? 1;
   }
@@ -122,23 +123,20 @@ export function readSpelled(text: StreamText, at: number, before: number, count:
   return isCut || string !== undefined || spelled.isOther ? spelled : undefined;
 }
 
-/** Where the string begins that `at` stands in, if that is the value of a key: behind `":"`. */
+/** Where the string begins that `at` stands in, if that is the value of a key: behind `":"`, no more than {@link STRING_BYTES} before it. */
 export function stringStart(text: StreamText, at: number): number | undefined {
-  for (let quote = at - 1; quote >= text.start && quote >= at - STRING_BYTES; quote--) {
-    const byte = text.at(quote);
-    if (byte === LF) return undefined;
-    if (byte !== QUOTE) continue;
-    let before = quote - 1;
-    while (text.at(before) === BACKSLASH) before--;
-    if ((quote - before) % 2 === 0) continue;
-    while (text.at(before) === 0x20) before--;
-    if (text.at(before) !== COLON) return undefined;
-    do before--;
-    while (text.at(before) === 0x20);
-    return text.at(before) === QUOTE ? quote + 1 : undefined;
+  const before = text.latin1(Math.max(text.start, at - STRING_BYTES), at);
+  const line = before.lastIndexOf("\n") + 1;
+  for (let quote = before.lastIndexOf('"'); quote > line; quote = before.lastIndexOf('"', quote - 1)) {
+    let slashes = 0;
+    while (before[quote - slashes - 1] === "\\") slashes++;
+    if (slashes % 2 === 0) return OPENS_VALUE.test(before.slice(Math.max(line, quote - 10), quote)) ? at - before.length + quote + 1 : undefined;
   }
   return undefined;
 }
+
+/** What stands before the quote that begins a value. */
+const OPENS_VALUE = /" {0,4}: {0,4}$/;
 
 /** The escape that begins with the backslash at `at`; undefined for one that spells no single byte. */
 function escapeAt(raw: string, at: number): { readonly char: string; readonly length: number } | undefined {
