@@ -78,7 +78,7 @@ function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number
 function evaluateText(rule: LineRule, text: StreamText, at: number, anchor: AnchorKind, depth: number, near?: Near): Match | "more" | undefined {
   const match = anchor.isSpelling ? undefined : evaluateLine(rule, text, at, anchor.length, near);
   if (match === "more" || depth === 0) return match;
-  if (match === undefined && !isSpelled(text, at, rule.before.max, at + 2 * rule.after, spellings(rule.bytes))) return undefined;
+  if (match === undefined && !isSpelled(text, at, rule.before.max, at + 2 * rule.after, spellings(rule.bytes), rule.bytes[LF] === 1)) return undefined;
   const until = reaches(rule, text, at, anchor.bytes);
   if (until === undefined || until === "more") return until === undefined ? match : until;
   const before = Math.max(rule.before.max, Math.min(rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), MOST_BEFORE));
@@ -104,6 +104,7 @@ function insideString(set: ByteSet): ByteSet {
 }
 
 const QUOTE = 0x22;
+const LF = 0x0a;
 const BACKSLASH = 0x5c;
 
 function evaluateLine(rule: LineRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {

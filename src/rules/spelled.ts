@@ -150,11 +150,17 @@ function escapeAt(raw: string, at: number): { readonly char: string; readonly le
   return undefined;
 }
 
-/** Whether what an expression may match around the anchor at `at` holds a backslash: `before` bytes before it, and behind it up to the first byte that is not of `set`. */
-export function isSpelled(text: StreamText, at: number, before: number, until: number, set: ByteSet): boolean {
+/** How a line of a container's log ends: with a line end, and its string. */
+const STRING_ENDS = /^(?:\\r)?\\n"/;
+
+/**
+ * Whether what an expression may match around the anchor at `at` is spelled otherwise than it stands there: `before` bytes before it, and behind it up to `until` or the
+ * first byte that is not of `set`, stands a backslash. One of the line end that the string ends with does not count for an expression that has no line end in it.
+ */
+export function isSpelled(text: StreamText, at: number, before: number, until: number, set: ByteSet, hasLineEnd: boolean): boolean {
   const first = text.nextBackslash(Math.max(text.start, at - before));
   if (first < at) return true;
   const limit = Math.min(first, until);
   for (let offset = at; offset < limit; offset++) if (set[text.at(offset)] !== 1) return false;
-  return first < until;
+  return first < until && (hasLineEnd || !STRING_ENDS.test(text.latin1(first, first + 5)));
 }

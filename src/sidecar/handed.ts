@@ -23,8 +23,8 @@ export class HandedSecrets {
   async check(): Promise<void> {
     const { lost } = await this.read();
     if (lost.size === 0) return;
-    const count = lost.size === 1 ? "1 secret" : `${lost.size} secrets`;
-    throw new Refusal(503, `${count} of this job were lost when the sidecar was started anew: hand all of them over again`, { "retry-after": "1" });
+    const what = lost.size === 1 ? "1 secret of this job was" : `${lost.size} secrets of this job were`;
+    throw new Refusal(503, `${what} lost when the sidecar was started anew: hand all of them over again`, { "retry-after": "1" });
   }
 
   /** These are known now. Resolves when that is on disk. */

@@ -215,7 +215,7 @@ describe("into the store", () => {
     const store = { folder: join(folder, "logs"), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } as const;
     const { sidecar: again, logs } = await start({ syslog: LISTENING, store });
     await say(again, "<13>job-secret-4711 not taken\n");
-    expect(logs.join("\n")).toContain("1 secrets of this job were lost");
+    expect(logs.join("\n")).toContain("1 secret of this job was lost");
     await tell(again);
     await say(again, "<13>job-secret-4711 two\n");
     await holds(again, "tcp-127.0.0.1", "<13>[REDACTED:JOB] one\n<13>[REDACTED:JOB] two\n");
