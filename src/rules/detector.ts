@@ -51,6 +51,8 @@ interface Run {
   readonly from: number;
 }
 
+const BACKSLASH = 0x5c;
+const QUOTE = 0x22;
 /** Rules that are as sure as this teach what they find, unless they say otherwise, and mask what silence cuts off. */
 const SURE_RANK = rank("high");
 /** Fewest bytes behind an anchor that are masked where silence cuts a token off, as of a known secret. */
@@ -306,9 +308,6 @@ function endsEscape(set: ByteSet, text: StreamText, end: number): boolean {
   const next = text.at(end);
   return next < 0 ? !text.ended : next === QUOTE;
 }
-
-const BACKSLASH = 0x5c;
-const QUOTE = 0x22;
 
 /** Whether what a rule found is looked for from then on. Words such as `pass` of a URL stand elsewhere too; what someone declared a secret is one. */
 function teaches({ source, confidence }: Rule, value: string): boolean {

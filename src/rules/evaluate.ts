@@ -2,6 +2,7 @@
  * One anchor hit and one rule: is there a secret, and where? A pure question about the bytes of the stream: neither chunks nor other hits matter. `more` says that it
  * depends on bytes to come.
  */
+import { hasShape, SHAPE } from "../core/anchors.js";
 import { type Assignment, PLAIN_VALUE, readAssignment } from "./assign.js";
 import { tokenMayEnd, tokenMayStart } from "./boundary.js";
 import { type ByteSet, EMPTY, interned } from "./bytes.js";
@@ -38,6 +39,10 @@ export type Near = (reason: string) => undefined;
 
 /** Least p-value of what counts as random. */
 const RANDOM_P = 0.001;
+
+const LF = 0x0a;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 
 /** How often what is spelled may be a spelling itself. */
 const MAX_SPELLED = 2;
@@ -79,10 +84,12 @@ function evaluateText(rule: LineRule, text: StreamText, at: number, anchor: Anch
   const match = anchor.isSpelling ? undefined : evaluateLine(rule, text, at, anchor.length, near);
   if (match === "more" || depth === 0) return match;
   if (match === undefined && !isSpelled(text, at, rule.before.max, at + 2 * rule.after, spellings(rule.bytes), rule.bytes[LF] === 1)) return undefined;
-  const until = reaches(rule, text, at, anchor.bytes);
-  if (until === undefined || until === "more") return until === undefined ? match : until;
-  const before = Math.max(rule.before.max, Math.min(rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), MOST_BEFORE));
   const string = stringStart(text, at);
+  if (match !== undefined && string === undefined) return match;
+  const until = reaches(rule, text, at, anchor.bytes);
+  if (until === undefined) return match;
+  if (until === "more") return until;
+  const before = Math.max(rule.before.max, Math.min(rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), MOST_BEFORE));
   const inside = string === undefined ? undefined : readSpelled(text, at, before, until, string);
   const found = inside === undefined ? undefined : evaluateSpelled(rule, inside, at, anchor.length, depth);
   if (found !== undefined || match !== undefined || (inside !== undefined && !inside.endsAtQuote)) return found ?? match;
@@ -102,10 +109,6 @@ function evaluateSpelled(rule: LineRule, spelled: Spelled, at: number, length: n
 function insideString(set: ByteSet): ByteSet {
   return set[BACKSLASH] === 0 && set[QUOTE] === 0 ? set : interned(set.map((member, byte) => (byte === BACKSLASH || byte === QUOTE ? 0 : member)));
 }
-
-const QUOTE = 0x22;
-const LF = 0x0a;
-const BACKSLASH = 0x5c;
 
 function evaluateLine(rule: LineRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
   // Asked again though the matcher did: there the rules of one anchor share what must follow.
@@ -175,6 +178,8 @@ function beginsIn(rule: LineRule, text: StreamText, from: number, to: number): b
 }
 
 function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+  const shape = shapeOf(text, at, length);
+  if (shape !== true) return shape === "more" ? shape : undefined;
   const found = readAssignment(text, at, at + length);
   if (found === "more" || found === undefined) return found;
   if (length <= SHORT_WORD_BYTES && !standsAlone(text, at, at + length)) return near?.("its word is part of another");
@@ -183,6 +188,18 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   if (isHarmlessName(name)) return near?.("its name says that it is no secret");
   const match = accept(rule, text, at, start, end, near, (value) => valueFault(rule, value, found));
   return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
+}
+
+/** Bytes that the shape of an assignment is told by, behind its word. */
+const SHAPE_BYTES = SHAPE.NAME_BYTES + 2 * SHAPE.AROUND_BYTES + SHAPE.VALUE_BYTES + 2;
+/** A byte that ends every shape. */
+const NO_SHAPE = Buffer.from("\n");
+
+/** What the matcher asked, which takes the end of a chunk for a yes. */
+function shapeOf(text: StreamText, at: number, length: number): boolean | "more" {
+  const bytes = Buffer.from(text.latin1(at, at + length + SHAPE_BYTES), "latin1");
+  if (!hasShape(bytes, length)) return false;
+  return text.ended || bytes.length === length + SHAPE_BYTES || hasShape(Buffer.concat([bytes, NO_SHAPE]), length) || "more";
 }
 
 /** Words that are parts of others too often: `pass` in `passed`, `auth` in `author`. */

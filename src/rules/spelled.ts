@@ -114,8 +114,10 @@ export function readSpelled(text: StreamText, at: number, before: number, until:
     if (spelled.endsAtQuote || backslash < 0) break;
     const escape = escapeAt(raw, backslash);
     // It may be one of which the end is yet to come.
-    isCut ||= escape === undefined && mayGrow && raw.length - backslash < LONGEST_ESCAPE;
-    if (isCut && escape === undefined && raw.length - backslash < LONGEST_ESCAPE) break;
+    if (escape === undefined && mayGrow && raw.length - backslash < LONGEST_ESCAPE) {
+      isCut = true;
+      break;
+    }
     spelled.add(escape?.char ?? "\\", start + backslash);
     from += escape?.length ?? 1;
   }

@@ -29,6 +29,7 @@ const CUT = [
   `xx LoginModule\\u001b[0m${"\\u001b".repeat(31)}${"a".repeat(340)} user_ci=\\"wSKgMbI2YfWR2d\\";\n`,
   `-----BEGIN ${escaped("OPENSSH PRIVATE KEY-----")}\\n${body(9)}\\n-----END`,
   "PASSWORD=k3(J9;d{L:q)X8!z@W2#m$N5%p^R7&t*V1<b>C4?f[G6]h|Y0~s;Qw,aEZ9;DatabaseServerName1=tcp\n",
+  "password=\\=kind: Secret",
   `"apiVersion": "v1",\n"data": {\n  "x": "${body(3, 16)}"\n`,
 ];
 
