@@ -7,6 +7,8 @@ export type ErrorCode =
   | "LV_CONFIG"
   /** Reading, writing or decoding failed. */
   | "LV_IO"
+  /** State on disk was written by a newer version, or says no version. */
+  | "LV_FORMAT"
   /** A body that is not what its content type says. */
   | "LV_FRAMING"
   /** Compressed content that is damaged, cut off, in a coding not known, or beyond a limit. */
