@@ -2,7 +2,7 @@
  * Framings: where the text is in a body, and what is kept as it is. One table, a row each; the machine behind a row holds decoder and encoder beside each other.
  * Pure: no I/O, no clock. What a framing does not understand is an error (`LV_FRAMING`), never passed on.
  */
-import { FORM } from "./form.js";
+import { openForm } from "./form.js";
 import { JSON_TEXT, NDJSON } from "./json.js";
 import { StringsMasker } from "./strings.js";
 
@@ -22,14 +22,14 @@ export interface TextMasker {
  */
 export type BodyMasker = TextMasker;
 
-/** Opens the channel of a body. `joined`: it gets strings with separators between them. */
+/** Opens a channel of a body. `joined`: it gets strings with separators between them. */
 export type OpenText = (options: { readonly joined?: boolean }) => TextMasker;
 
 export interface Framing {
   readonly name: "text" | "ndjson" | "json" | "form";
   /** Media types, lower case, without parameters. */
   readonly contentTypes: readonly string[];
-  /** Opens one body. `openText` is called once, with the options of a `RedactorStream` that the framing needs; the body owns what it answers. */
+  /** Opens one body. `openText` is called once for each channel, with the options of a `RedactorStream` that the framing needs; the body owns what it answers. */
   open(openText: OpenText): BodyMasker;
 }
 
@@ -41,7 +41,7 @@ export const FRAMINGS: readonly Framing[] = [
     open: (openText) => new StringsMasker(NDJSON, openText({ joined: true })),
   },
   { name: "json", contentTypes: ["application/json", "text/json"], open: (openText) => new StringsMasker(JSON_TEXT, openText({ joined: true })) },
-  { name: "form", contentTypes: ["application/x-www-form-urlencoded"], open: (openText) => new StringsMasker(FORM, openText({ joined: true })) },
+  { name: "form", contentTypes: ["application/x-www-form-urlencoded"], open: openForm },
 ];
 
 /**

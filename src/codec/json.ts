@@ -63,6 +63,10 @@ const STOPS = Uint8Array.from({ length: 256 }, (_, byte) => (byte < 0x20 || byte
 const ESCAPES = new Uint8Array(256);
 for (const [i, letter] of [...'"\\/bfnrt'].entries()) ESCAPES[letter.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(i);
 
+/** One document; one a line; or several, with white space between them or nothing. */
+type Kind = "json" | "ndjson" | "sequence";
+const NAMES: Readonly<Record<Kind, string>> = { json: "JSON", ndjson: "NDJSON", sequence: "JSON" };
+
 class JsonScanner implements Scanner {
   private state: number = STATE.START;
   private depth = 0;
@@ -75,10 +79,7 @@ class JsonScanner implements Scanner {
   private literalAt = 0;
   private isEmpty = true;
 
-  constructor(
-    private readonly framing: "json" | "ndjson",
-    private readonly isLined: boolean,
-  ) {}
+  constructor(private readonly kind: Kind) {}
 
   scan(draft: Draft): void {
     const { raw, rawLength } = draft;
@@ -99,7 +100,7 @@ class JsonScanner implements Scanner {
 
   end(draft: Draft): void {
     if (this.state === STATE.NUMBER && this.depth === 0) this.endNumber(draft);
-    const isOver = this.state === STATE.DONE || (this.state === STATE.START && (this.isLined || this.isEmpty));
+    const isOver = this.state === STATE.DONE || (this.state === STATE.START && (this.kind === "ndjson" || this.isEmpty));
     if (!isOver || draft.scanned < draft.rawLength) throw this.error(draft, draft.rawLength);
   }
 
@@ -109,7 +110,7 @@ class JsonScanner implements Scanner {
     this.isEmpty = false;
     if (byte === 0x20 || byte === 0x09 || byte === 0x0d) return;
     if (byte === LF) {
-      if (!this.isLined || this.state === STATE.START) return;
+      if (this.kind !== "ndjson" || this.state === STATE.START) return;
       if (this.state !== STATE.DONE) throw this.error(draft, at);
       this.state = STATE.START;
       return;
@@ -132,6 +133,7 @@ class JsonScanner implements Scanner {
         return;
       }
       case STATE.DONE:
+        if (this.kind === "sequence" && this.beginValue(draft, at, byte)) return;
         break;
       default:
         if (byte === 0x5d && this.state === STATE.FIRST_VALUE) return this.up();
@@ -338,9 +340,11 @@ class JsonScanner implements Scanner {
 
   private error(draft: Draft, at: number, expected = EXPECTED[this.state]!): LogveilError {
     const offset = draft.base + at;
-    const { framing } = this;
-    const name = framing === "json" ? "JSON" : "NDJSON";
-    return new LogveilError("LV_FRAMING", `the body is no ${name}: at byte ${offset} ${expected} was expected`, { facts: { framing, offset, expected } });
+    const { kind } = this;
+    const framing = kind === "sequence" ? "json" : kind;
+    return new LogveilError("LV_FRAMING", `the body is no ${NAMES[kind]}: at byte ${offset} ${expected} was expected`, {
+      facts: { framing, offset, expected },
+    });
   }
 }
 
@@ -373,5 +377,6 @@ const syntax = (open: () => Scanner): Syntax => ({
   unfinished: (text) => unfinishedUtf8(text, 0, text.length),
 });
 
-export const JSON_TEXT: Syntax = syntax(() => new JsonScanner("json", false));
-export const NDJSON: Syntax = syntax(() => new JsonScanner("ndjson", true));
+export const JSON_TEXT: Syntax = syntax(() => new JsonScanner("json"));
+export const NDJSON: Syntax = syntax(() => new JsonScanner("ndjson"));
+export const JSON_SEQUENCE: Syntax = syntax(() => new JsonScanner("sequence"));

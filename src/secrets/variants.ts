@@ -63,8 +63,8 @@ export const VARIANTS: readonly VariantRow[] = [
   {
     name: "url",
     blandAsIs: true,
-    encode: (value) => percent(value).map((spelling) => Buffer.from(spelling)),
-    vector: { value: "a b/c!é", expect: ["a%20b%2Fc%21%C3%A9", "a+b%2fc%21%c3%a9", "a%20b/c%21%C3%A9", "a%20b%2Fc!%C3%A9"] },
+    encode: (value) => [...percent(value).map((spelling) => Buffer.from(spelling)), spacesAsPlus(value)],
+    vector: { value: "a b/c!é", expect: ["a+b/c!\xc3\xa9", "a%20b%2Fc%21%C3%A9", "a+b%2fc%21%c3%a9", "a%20b/c%21%C3%A9", "a%20b%2Fc!%C3%A9"] },
   },
   {
     name: "url-twice",
@@ -97,6 +97,9 @@ export const VARIANTS: readonly VariantRow[] = [
     vector: { value: "ab", expect: ["a\0b\0", "\0a\0b"] },
   },
 ];
+
+/** As careless senders of forms write it: whoever leaves `+` as it is and puts it for spaces too. */
+const spacesAsPlus = (value: Buffer): Buffer => Buffer.from(value.toString("latin1").replaceAll(" ", "+"), "latin1");
 
 function isText(value: Buffer): boolean {
   return Buffer.from(value.toString()).equals(value);

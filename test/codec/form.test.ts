@@ -1,4 +1,4 @@
-/** Forms: every key and value as if it were masked alone, everything else byte by byte. */
+/** Forms: every key and value as if it were masked alone, everything else byte by byte; and what a body that is not quite a form means besides. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FRAMINGS } from "../../src/codec/framing.js";
@@ -86,6 +86,97 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
   test("encodes what it masks, and that only", () => {
     const engine = createEngine({ engine: name, rules: false, mask: { style: "fixed", text: "<é &=+>" }, secrets: [{ name: "S", value: SECRETS[0]! }] });
     expect(through(engine, [Buffer.from("a%2f/=%7e+hunter2+%68unter2%26xQ=+%7E&&b")]).toString()).toBe("a%2f/=%7e+%3C%C3%A9+%26%3D%2B%3E+%7E&&b");
+    engine.close();
+  });
+});
+
+/** What a form is read as: keys and values in which `+` is a space, or itself; or the bytes as they are. */
+const READINGS: readonly ((raw: string) => string[])[] = [
+  (raw) => raw.split(/[&=]/).map((part) => unescape(part.replaceAll("+", " "))),
+  (raw) => raw.split(/[&=]/).map(unescape),
+  (raw) => [raw],
+];
+
+describe.each(ENGINES)("what is not quite a form, $engine", ({ engine: name }) => {
+  const secrets = ["se+cret/va lue9", "a&b=c&d-0123456", "tok%41en+x99"];
+  const open = (): Engine => createEngine({ engine: name, rules: false, secrets: secrets.map((value, i) => ({ name: `S${i}`, value })) });
+
+  test.each([
+    ["+ as itself", "a=se+cret/va%20lue9&b=+", "a=%5BREDACTED%3AS0%5D&b=+"],
+    ["+ as itself and a space", "a=se+cret/va+lue9", "a=%5BREDACTED%3AS0%5D"],
+    ["+ as itself and a space, the rest encoded", "a=se+cret%2Fva+lue9", "a=%5BREDACTED%3AS0%5D"],
+    ["+ encoded", "a=se%2Bcret%2fva+lue9&c", "a=%5BREDACTED%3AS0%5D&c"],
+    ["text with & and =", "some text: a&b=c&d-0123456, more+text", "some text: [REDACTED:S1], more+text"],
+    ["an escape that is none", "log=tok%41en+x99", "log=[REDACTED:S2]"],
+    ["JSON", '{"a": "s\\u0065+cret\\/va lue9", "b": "%41+&="}', '{"a": "[REDACTED:S0]", "b": "%41+&="}'],
+    [
+      "JSON, over several lines, one value behind another",
+      '[1,\n["s\\u0065+cret/va lue9"]]\n{"b":1}{"c":"a\\u0026b=c&d-0123456"}',
+      '[1,\n["[REDACTED:S0]"]]\n{"b":1}{"c":"[REDACTED:S1]"}',
+    ],
+    ["brackets that are no JSON", '[INFO] "se+cret/va lue9" {', '[INFO] "%5BREDACTED%3AS0%5D" {'],
+    ["numbers in brackets", "[12:00:01] x", "[12:00:01] x"],
+    ["brackets and nothing in them", "[[1, {}], ", "[[1, {}], "],
+  ])("%s, at any chunking", (_, body, expected) => {
+    const engine = open();
+    for (let size = 1; size <= body.length; size++) {
+      const chunks = Array.from({ length: Math.ceil(body.length / size) }, (__, i) => Buffer.from(body.slice(i * size, (i + 1) * size)));
+      expect(through(engine, chunks).toString()).toBe(expected);
+    }
+    engine.close();
+  });
+
+  test("no reading of what comes out has a secret, at any chunking", () => {
+    const engine = open();
+    const spelled = fc
+      .tuple(fc.constantFrom(...secrets), fc.array(fc.nat(5), { minLength: 1, maxLength: 9 }))
+      .map(([value, choices]) =>
+        [...Buffer.from(value)].map((byte, i) => {
+          const choice = choices[i % choices.length]!;
+          return choice === 0 ? percent(byte, true) : choice === 1 && byte === 0x20 ? "+" : String.fromCharCode(byte);
+        }),
+      )
+      .map((parts) => parts.join(""));
+    const body = fc.array(fc.oneof(spelled, fc.constantFrom("&", "=", "+", "%", '{"', "x", " ")), { maxLength: 6 }).map((parts) => `x${parts.join("")}`);
+    let masked = 0;
+    fc.assert(
+      fc.property(body, fc.array(fc.nat(99), { maxLength: 4 }), (raw, cuts) => {
+        const output = through(engine, [Buffer.from(raw)]);
+        expect(through(engine, bytewise(Buffer.from(raw))).equals(output)).toBe(true);
+        const some = cut(
+          Buffer.from(raw),
+          cuts.map((at) => at % (raw.length + 1)),
+        );
+        expect(through(engine, some).equals(output)).toBe(true);
+        const read = READINGS.flatMap((reading) => reading(output.toString("latin1"))).join("\n");
+        for (const secret of secrets) expect(read).not.toContain(secret);
+        if (output.toString() !== raw) masked++;
+      }),
+      { numRuns: 300 },
+    );
+    expect(masked).toBeGreaterThan(100);
+    engine.close();
+  });
+
+  test("silence lets go what no reading can make a secret of", () => {
+    const engine = open();
+    const body = form.open(() => engine.stream());
+    const text = (pieces: Uint8Array[]): string => Buffer.concat(pieces).toString();
+    expect(text(body.push(Buffer.from("a=text&b=se+"))) + text(body.idle())).toMatch(/^a=text&b=/);
+    expect(text(body.push(Buffer.from("cret/va lue9&c"))) + text(body.end())).not.toContain("cret");
+    engine.close();
+  });
+
+  test("JSON that is damaged is an error that says what the body was taken for, and lets nothing go behind it", () => {
+    const engine = open();
+    const body = form.open(() => engine.stream());
+    expect(() => body.push(Buffer.from('{"a": "x" se+cret/va lue9'))).toThrow(
+      expect.objectContaining({
+        code: "LV_FRAMING",
+        message: expect.stringMatching(/it came as a form, and begins like JSON: say by Content-Type what it is$/),
+      }),
+    );
+    body.close();
     engine.close();
   });
 });
