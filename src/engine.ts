@@ -46,7 +46,7 @@ export type Chunk = Uint8Array | string;
 
 /** Everything that masks: an engine, or a scope of it. */
 export interface Masker {
-  /** Masks a whole text; a string gives a string, bytes give bytes. */
+  /** Masks a whole text at once; a string gives a string, bytes give bytes. The event loop waits for it: large texts and those of strangers belong in a stream, which is masked in turns. */
   redact(input: string, options?: StreamOptions): string;
   redact(input: Uint8Array, options?: StreamOptions): Buffer;
   stream(options?: StreamOptions): RedactorStream;
@@ -117,6 +117,9 @@ export function createEngine(options: EngineOptions = {}): Engine {
 
 /** Name of the scope that every stream belongs to. */
 const GLOBAL = "";
+
+/** Whose turn a stream uses: that of its job; those without one share a turn. */
+const jobOf = ({ scope = GLOBAL }: StreamOptions): string => scope;
 
 let warnedPortable = false;
 
@@ -202,15 +205,15 @@ class EngineCore implements Engine, StreamHost {
   }
 
   transform(options: StreamOptions = {}): Transform {
-    return transform(this.stream(options), this.limits.holdBackMs, options.signal);
+    return transform(this.stream(options), this.limits.holdBackMs, options.signal, jobOf(options));
   }
 
   transformWeb(options: StreamOptions = {}): TransformStream<Uint8Array, Uint8Array> {
-    return transformWeb(this.stream(options), this.limits.holdBackMs, options.signal);
+    return transformWeb(this.stream(options), this.limits.holdBackMs, options.signal, jobOf(options));
   }
 
   iterate(source: AsyncIterable<Chunk> | Iterable<Chunk>, options: StreamOptions = {}): AsyncGenerator<Buffer, void, void> {
-    return iterate(this.stream(options), source, this.limits.holdBackMs, options.signal);
+    return iterate(this.stream(options), source, this.limits.holdBackMs, options.signal, jobOf(options));
   }
 
   addSecrets(secrets: readonly SecretInput[], scope?: string): Promise<readonly SecretReport[]> {

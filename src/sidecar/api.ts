@@ -3,7 +3,8 @@ import { pipeline } from "node:stream/promises";
 import type { Call, Route } from "./http.js";
 import { isHttp2 } from "./answers.js";
 import { json, leave } from "./http.js";
-import type { Jobs, JobStream } from "./jobs.js";
+import type { JobStream } from "./job-stream.js";
+import type { Jobs } from "./jobs.js";
 import { Refusal } from "./refusal.js";
 import { isName } from "./store.js";
 

@@ -5,14 +5,13 @@
 import type { Engine, Scope } from "../engine.js";
 import type { RedactorStream } from "../live.js";
 import type { Finding, SecretInput, SecretReport } from "../types.js";
-import type { Account, Accounts } from "./accounts.js";
+import type { Accounts } from "./accounts.js";
 import { Refusal } from "./refusal.js";
 import { HandedSecrets } from "./handed.js";
-import { LF, LineStarts } from "./lines.js";
+import { JobStream } from "./job-stream.js";
+import { LF } from "./lines.js";
 import type { FairShare } from "./share.js";
-import type { Position } from "./segment.js";
 import type { Store } from "./store.js";
-import type { StoredStream } from "./stored.js";
 
 export interface JobLimits {
   readonly maxJobs: number;
@@ -26,152 +25,6 @@ export interface JobLimits {
 
 /** Puts something around what masks a stream. */
 export type Over = (masking: RedactorStream) => RedactorStream;
-
-/** A stream that is written to. Its input is masked in order; one request writes at a time. */
-export class JobStream {
-  private writer: symbol | undefined;
-  private idleTimer: NodeJS.Timeout | undefined;
-  private working: Promise<unknown> = Promise.resolve();
-  private ending: Promise<void> | undefined;
-  /** Bytes of input that the stream went on behind when it was opened. */
-  private readonly base: number;
-  private readonly lines: LineStarts;
-
-  constructor(
-    private readonly stored: StoredStream,
-    private readonly redactor: RedactorStream,
-    private readonly account: Account,
-    private readonly holdBackMs: number,
-    /** Called once, when nothing more comes and its files are closed. */
-    private readonly closed: (stream: JobStream) => void,
-  ) {
-    this.base = stored.position.input;
-    this.lines = new LineStarts(stored.position);
-  }
-
-  /** Offset of the next byte that is expected. */
-  get received(): number {
-    return this.base + this.redactor.offset;
-  }
-
-  /** Bytes that are held back. */
-  get heldBytes(): number {
-    return this.redactor.heldBytes;
-  }
-
-  /** Where the stream goes on after a crash: everything before it may be forgotten by who sent it. */
-  get position(): Position {
-    return this.stored.position;
-  }
-
-  get ended(): boolean {
-    return this.stored.ended;
-  }
-
-  /** See {@link StoredStream.failed}. */
-  get failed(): boolean {
-    return this.stored.failed;
-  }
-
-  /** Throws a 409 with the offset that is expected unless the stream goes on at `offset`, if that is said. */
-  expect(offset: number | undefined): void {
-    if (offset === undefined || offset === this.received) return;
-    throw new Refusal(409, `the stream goes on at offset ${this.received}, not at ${offset}: send what follows, or leave Logveil-Offset out`, {
-      "logveil-offset": String(this.received),
-    });
-  }
-
-  /** Claims the stream for a request that goes on at `offset`, if it says so. Throws a 409 with the offset that is expected. */
-  claim(offset: number | undefined): symbol {
-    const expected = { "logveil-offset": String(this.received) };
-    if (this.ended) throw new Refusal(409, "the stream has ended", expected);
-    this.expect(offset);
-    if (this.writer !== undefined && offset === undefined)
-      throw new Refusal(409, "another request is writing to this stream: wait for its answer, or say by Logveil-Offset where you go on", expected);
-    // Who knows the offset goes on for a request whose connection is gone.
-    return (this.writer = Symbol("writer"));
-  }
-
-  /** Told of what was found in it, at offsets of the whole stream. */
-  found(finding: Finding): void {
-    this.lines.takeFinding(finding);
-  }
-
-  release(writer: symbol): void {
-    if (this.writer === writer) this.writer = undefined;
-  }
-
-  /** Masks and keeps a chunk of the request that holds the claim; resolves when more may come. Throws where no more may be taken: what came so far is kept then. */
-  async write(writer: symbol, chunk: Uint8Array): Promise<void> {
-    if (this.writer !== writer) throw new Refusal(409, "another request has taken this stream over", { "logveil-offset": String(this.received) });
-    clearTimeout(this.idleTimer);
-    this.lines.takeInput(chunk);
-    this.account.input(chunk);
-    await this.keep(() => this.redactor.push(chunk));
-    // What fails then is told to the next request.
-    if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.flush().catch(() => undefined), this.holdBackMs).unref();
-    try {
-      this.account.check();
-    } catch (error) {
-      await this.commit();
-      throw error;
-    }
-  }
-
-  /** There was silence: what is undecided is kept as well. Resolves when it is durable, and on record. */
-  async flush(): Promise<void> {
-    clearTimeout(this.idleTimer);
-    await this.keep(() => this.redactor.idle());
-    await this.commit();
-  }
-
-  /** Appends what the redactor lets go, in order. */
-  private keep(work: () => Uint8Array[], isEnd = false): Promise<void> {
-    const pieces = work();
-    this.lines.takeOutput(pieces);
-    this.account.output(pieces);
-    const position = isEnd ? this.lines.end : this.lines.before(this.base + this.redactor.settled);
-    const next = this.working.then(() => this.stored.append(pieces, position));
-    this.working = next.catch(() => undefined);
-    return next;
-  }
-
-  /** Resolves when everything that was let go is durable, and on record. */
-  async commit(): Promise<void> {
-    await this.working;
-    await this.account.settled();
-    await this.stored.commit();
-  }
-
-  /** The end: everything is kept. */
-  end(): Promise<void> {
-    return (this.ending ??= this.finish());
-  }
-
-  private async finish(): Promise<void> {
-    clearTimeout(this.idleTimer);
-    await this.keep(() => this.redactor.end(), true);
-    this.account.end();
-    await this.account.settled();
-    await this.stored.end();
-    await this.stored.close();
-    this.closed(this);
-  }
-
-  /** Gives the stream up where it is: what is held back was not acknowledged. */
-  async close(): Promise<void> {
-    clearTimeout(this.idleTimer);
-    this.redactor.close();
-    await this.working;
-    await this.stored.close();
-    this.closed(this);
-  }
-
-  /** Durable bytes, see {@link StoredStream.read}. */
-  read(from: number, follow: boolean, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
-    return this.stored.read(from, follow, signal);
-  }
-}
 
 /** After so long without a request a job is forgotten though no one ended it. */
 const ABANDONED_MS = 24 * 3600 * 1000;
@@ -309,7 +162,7 @@ export class Jobs {
       throw error;
     }
     if (output === 0) this.accounts.evidence.event("job", job.name, { stream: name });
-    return (opened = new JobStream(stored, over(redactor), account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
+    return (opened = new JobStream(job.name, stored, over(redactor), account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
   }
 
   private job(name: string): Job {

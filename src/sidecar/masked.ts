@@ -4,6 +4,7 @@ import { contentCodings } from "../codec/content.js";
 import type { BodyMasker, Framing, OpenText } from "../codec/framing.js";
 import { type DecodeLimits, openDecoder, openEncoder } from "../codec/layers.js";
 import type { Stage } from "../codec/stage.js";
+import { type Pieces, Slices } from "../stream/slices.js";
 import type { Tally } from "./accounts.js";
 import { Chunks, type Event } from "./chunks.js";
 
@@ -26,6 +27,8 @@ export function openStages(framing: Framing, coding: string | undefined, limits:
 }
 
 export interface MaskedBodyHooks {
+  /** In whose turn it is masked. */
+  readonly job: string;
   /** Silence after which what is undecided leaves, in milliseconds; undefined: at the end only. */
   readonly holdBackMs: number | undefined;
   received?(this: void, chunk: Uint8Array): void;
@@ -43,6 +46,7 @@ export class MaskedBody {
   /** Whether it was read to its end; known when no more will be read. */
   readonly whole: Promise<boolean>;
   private readonly chunks: Chunks;
+  private readonly slices: Slices;
   private tell!: (isWhole: boolean) => void;
   private isStopped = false;
 
@@ -53,6 +57,7 @@ export class MaskedBody {
     private readonly hooks: MaskedBodyHooks,
   ) {
     this.chunks = new Chunks(source, hooks.holdBackMs);
+    this.slices = new Slices(hooks.job);
     this.whole = new Promise((resolve) => (this.tell = resolve));
   }
 
@@ -82,7 +87,7 @@ export class MaskedBody {
         if (event === "end") read?.();
         else if (event !== "silence") received?.(event);
         if (recoding === undefined) {
-          const piece = this.masked(event);
+          const piece = await this.masked(event);
           if (piece === undefined) continue;
           sent?.(piece);
           yield piece;
@@ -104,22 +109,20 @@ export class MaskedBody {
 
   private async *recoded({ decoder, encoder }: Recoding, event: Event): AsyncGenerator<Buffer, void, void> {
     if (event === "silence") {
-      yield* coded(encoder, this.masked(event));
+      yield* coded(encoder, await this.masked(event));
       yield* encoder.flush();
       return;
     }
-    for await (const piece of event === "end" ? decoder.end() : decoder.push(event)) yield* coded(encoder, this.masked(piece));
+    for await (const piece of event === "end" ? decoder.end() : decoder.push(event)) yield* coded(encoder, await this.masked(piece));
     if (event !== "end") return;
-    yield* coded(encoder, this.masked(event));
+    yield* coded(encoder, await this.masked(event));
     yield* encoder.end();
   }
 
   /** What may leave now, which is the caller's. Throws a 422 where what was found fails the job. */
-  private masked(event: Event): Buffer | undefined {
+  private async masked(event: Event): Promise<Buffer | undefined> {
     const { account } = this;
-    const { masker } = this.stages;
-    if (typeof event !== "string") account.input(event);
-    const pieces = event === "end" ? masker.end() : event === "silence" ? masker.idle() : masker.push(event);
+    const pieces = await this.inTurns(event);
     account.output(pieces);
     account.check();
     const [first, ...others] = pieces;
@@ -127,6 +130,16 @@ export class MaskedBody {
     // A view of the chunk lasts as long as it; others hold until the next call only.
     const isChunk = typeof event !== "string" && first.buffer === event.buffer;
     return isChunk && others.length === 0 ? Buffer.from(first.buffer, first.byteOffset, first.length) : Buffer.concat(pieces);
+  }
+
+  private inTurns(event: Event): Pieces | Promise<Pieces> {
+    const { account, slices } = this;
+    const { masker } = this.stages;
+    if (typeof event === "string") return slices.whole(() => (event === "end" ? masker.end() : masker.idle()));
+    return slices.chunk(event, (piece) => {
+      account.input(piece);
+      return masker.push(piece);
+    });
   }
 }
 

@@ -3,8 +3,10 @@ import type { MessageText } from "../codec/messages.js";
 import { MessageSplitter } from "../codec/messages.js";
 import { StructuredDataMasker } from "../codec/structured.js";
 import type { RedactorStream } from "../live.js";
+import { Slices } from "../stream/slices.js";
 import type { Account } from "./accounts.js";
-import type { Jobs, JobStream } from "./jobs.js";
+import type { JobStream } from "./job-stream.js";
+import type { Jobs } from "./jobs.js";
 import { Refusal } from "./refusal.js";
 import type { Relay } from "./relay.js";
 
@@ -153,6 +155,7 @@ export interface RelayContext {
 export class RelayOutlet implements Outlet {
   private readonly masking: RedactorStream;
   private readonly splitter: MessageSplitter;
+  private readonly slices: Slices;
   private working: Promise<void> = Promise.resolve();
   private silence: NodeJS.Timeout | undefined;
 
@@ -164,19 +167,23 @@ export class RelayOutlet implements Outlet {
   ) {
     this.masking = overMessages(masking, context.maxMessageBytes);
     this.splitter = new MessageSplitter(context.maxMessageBytes);
+    this.slices = new Slices(account.job);
   }
 
   async write({ text, marks }: MessageText): Promise<void> {
     clearTimeout(this.silence);
     this.splitter.expect(marks);
-    this.account.input(text);
-    await this.pass(this.split(this.masking.push(text)));
-    if (this.masking.heldBytes > 0) this.silence = setTimeout(() => this.idle(), this.context.holdBackMs).unref();
+    const masked = await this.slices.chunk(text, (piece) => {
+      this.account.input(piece);
+      return this.masking.push(piece);
+    });
+    await this.pass(this.split(masked));
+    if (this.masking.heldBytes > 0) this.silence = setTimeout(() => void this.idle().catch(this.failed), this.context.holdBackMs).unref();
     this.account.check();
   }
 
-  private idle(): void {
-    this.pass(this.split(this.masking.idle())).catch(this.failed);
+  private async idle(): Promise<void> {
+    await this.pass(this.split(await this.slices.whole(() => this.masking.idle())));
   }
 
   private split(pieces: Uint8Array[]): Buffer[] {
@@ -198,7 +205,7 @@ export class RelayOutlet implements Outlet {
 
   async finish(): Promise<void> {
     clearTimeout(this.silence);
-    const rest = this.split(this.masking.end());
+    const rest = this.split(await this.slices.whole(() => this.masking.end()));
     this.account.end();
     await this.pass([...rest, ...this.splitter.end()]);
   }

@@ -8,7 +8,7 @@ import { type BodyDigests, integrityFields, type IntegrityPlan, planIntegrity } 
 import type { DecodeLimits } from "../codec/layers.js";
 import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
-import type { Tally } from "./accounts.js";
+import { NO_JOB, type Tally } from "./accounts.js";
 import { byName, checkTrailers, type Fields, isTrailer, members, pairs } from "./fields.js";
 import { Refusal } from "./refusal.js";
 import { MaskedBody, openStages } from "./masked.js";
@@ -94,6 +94,7 @@ export class RequestBody {
       [this.account, this.open] = [account, open];
       const stages = openStages(framing, headers["content-encoding"], context.decode, open);
       this.masked = new MaskedBody(request, stages, account, {
+        job: job ?? NO_JOB,
         holdBackMs: this.isHeld ? undefined : context.holdBackMs,
         received: (chunk) => this.received.update(chunk),
         sent: (piece) => this.sent.update(piece),

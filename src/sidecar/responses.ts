@@ -4,6 +4,7 @@ import { pipeline } from "node:stream/promises";
 import type { Framing } from "../codec/framing.js";
 import { isIntegrityField } from "../codec/integrity.js";
 import { LogveilError } from "../errors.js";
+import { NO_JOB } from "./accounts.js";
 import type { Incoming } from "./exchange.js";
 import { type Fields, isTrailer, members, pairs, responseFields, valueOf } from "./fields.js";
 import { cutBehind, isWhole, writeFields } from "./answers.js";
@@ -65,7 +66,7 @@ async function maskedBody({ method }: IncomingMessage, { status, fields, body }:
       account.end();
       return context.settled();
     };
-    return new MaskedBody(body, stages, account, { holdBackMs: context.holdBackMs, ended });
+    return new MaskedBody(body, stages, account, { job: job ?? NO_JOB, holdBackMs: context.holdBackMs, ended });
   } catch (error) {
     if (error instanceof LogveilError) throw refused(error.message);
     throw error;
