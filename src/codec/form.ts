@@ -3,14 +3,13 @@
  * itself, as that standard has it, so every body is a form.
  *
  * Not every body that says so is one: it is the type that `curl -d` sends by default, and many clients leave `+` as it is. So a body is read several times, each reading behind the
- * one before, and a secret in any of them is masked:
+ * one before, and a secret in any of them is masked. What it looks like by its beginning says which reading comes first, and so how far a mask reaches:
  *
- *     JSON                    only if the body begins like JSON
- *     decoded, `+` a space    what a reader of forms makes of it
- *     decoded, `+` itself     what a careless sender meant
- *     as it is                plain text, over `&` and `=`
+ *     JSON  as JSON, decoded, decoded with `+` kept, as it is
+ *     text  as it is, decoded, decoded with `+` kept            no serializer of forms writes spaces, line ends and the like
+ *     form  decoded, decoded with `+` kept, as it is
  *
- * What is masked is encoded with the standard's serializer, in the last reading as it is; the rest stays as it is spelled.
+ * What is masked is encoded with the standard's serializer, in the reading as it is not at all; the rest stays as it is spelled.
  */
 import { LogveilError } from "../errors.js";
 import { COLON, type Draft, ROW, SEPARATOR } from "./draft.js";
@@ -24,6 +23,7 @@ const PERCENT = 0x25;
 const PLUS = 0x2b;
 const SPACE = 0x20;
 const QUOTE = 0x22;
+const DEL = 0x7f;
 const EMPTY = Buffer.alloc(0);
 /** Bytes that the serializer leaves as they are. */
 const BARE = Uint8Array.from({ length: 256 }, (_, byte) => {
@@ -37,7 +37,7 @@ const OPENING = new Set(Buffer.from("[{"));
 const CLOSING = new Set(Buffer.from("]}"));
 const BLANKS = new Set(Buffer.from(" \t\r\n"));
 const BOM = new Set([0xef, 0xbb, 0xbf]);
-/** Most bytes that are held until it is clear whether a body is JSON. One that has no string by then is read as JSON. */
+/** Most bytes that are held until it is clear what a body looks like. */
 const MAX_SNIFFED_BYTES = 16 * 1024;
 
 class FormScanner implements Scanner {
@@ -127,100 +127,97 @@ const AS_IT_IS = syntax(
   (text) => text,
 );
 
-/** Whether a body is JSON, by its beginning: an object or array in which there is a string behind nothing but structure. What has no string spells nothing in JSON's own way. */
+const READINGS = { json: [DECODED, PLUS_KEPT, AS_IT_IS], text: [AS_IT_IS, DECODED, PLUS_KEPT], form: [DECODED, PLUS_KEPT, AS_IT_IS] } as const;
+type Kind = keyof typeof READINGS;
+
+/** What a body looks like. */
 class Look {
   private depth = 0;
+  private isStructure = true;
   private hasBegun = false;
   private seen = 0;
 
-  /** Undefined: it is not known yet. */
-  isJson(chunk: Uint8Array): boolean | undefined {
+  /**
+   * Undefined: it is not known yet. JSON is an object or array in which there is a string behind nothing but structure: what has no string spells nothing in JSON's own way.
+   */
+  take(chunk: Uint8Array): Kind | undefined {
     for (const byte of chunk) {
-      if (!this.hasBegun && (BLANKS.has(byte) || (BOM.has(byte) && this.seen < BOM.size))) this.seen++;
-      else if (OPENING.has(byte)) {
-        this.hasBegun = true;
-        this.depth++;
-      } else if (CLOSING.has(byte) && this.depth > 0) this.depth--;
-      else if (byte === QUOTE) return this.depth > 0;
-      else if (!this.hasBegun || !JSON_STRUCTURE.has(byte)) return false;
+      if (this.isStructure && byte === QUOTE && this.depth > 0) return "json";
+      if (this.isStructure) this.isStructure = this.isJsonSoFar(byte);
+      if (!this.isStructure && (byte <= SPACE || byte >= DEL)) return "text";
+      this.seen++;
     }
-    return undefined;
+    return this.seen < MAX_SNIFFED_BYTES ? undefined : this.atEnd;
+  }
+
+  /** Of a body that has gone on for so long as JSON without a string, damage is the worst that can come. */
+  private get atEnd(): Kind {
+    return this.isStructure && this.hasBegun ? "json" : "form";
+  }
+
+  /** Whether silence tells that it is a form. */
+  get isForm(): boolean {
+    return !this.isStructure;
+  }
+
+  private isJsonSoFar(byte: number): boolean {
+    if (!this.hasBegun && (BLANKS.has(byte) || (BOM.has(byte) && this.seen < BOM.size))) return true;
+    if (OPENING.has(byte)) this.depth++;
+    else if (CLOSING.has(byte) && this.depth > 0) this.depth--;
+    else if (!this.hasBegun || !JSON_STRUCTURE.has(byte)) return false;
+    this.hasBegun = true;
+    return true;
   }
 }
 
-/** Masks a body as JSON if it begins so; else lets it pass. */
-class JsonReading implements BodyMasker {
+class FormMasker implements BodyMasker {
   private readonly look = new Look();
-  private isJson: boolean | undefined;
   private head: Buffer = EMPTY;
-  private json: StringsMasker | undefined;
+  /** Once it is known what the body looks like. */
+  private readings: BodyMasker[] | undefined;
 
   constructor(private readonly openText: OpenText) {}
 
   push(chunk: Uint8Array): Uint8Array[] {
-    if (this.isJson === true) return this.read((json) => json.push(chunk));
-    if (this.isJson === false) return [chunk];
-    this.isJson = this.look.isJson(chunk);
+    if (this.readings !== undefined) return this.read(chunk);
+    const kind = this.look.take(chunk);
     this.head = Buffer.concat([this.head, chunk]);
-    // Of what has gone on for so long a damaged body is the worst that can come.
-    if (this.isJson === undefined && this.head.length < MAX_SNIFFED_BYTES) return [];
-    const { head } = this;
-    this.head = EMPTY;
-    this.isJson ??= true;
-    if (this.isJson) this.json = new StringsMasker(JSON_SEQUENCE, this.openText({ joined: true }));
-    return this.push(head);
+    return kind === undefined ? [] : this.begin(kind);
   }
 
   idle(): Uint8Array[] {
-    return this.json?.idle() ?? [];
+    const pieces = this.readings === undefined && this.look.isForm ? this.begin("form").map((piece) => Buffer.from(piece)) : [];
+    return [...pieces, ...this.through((reading) => reading.idle())];
   }
 
   end(): Uint8Array[] {
-    return this.json === undefined ? [this.head] : this.read((json) => json.end());
+    const pieces = this.readings === undefined ? this.begin("form").map((piece) => Buffer.from(piece)) : [];
+    return [...pieces, ...this.through((reading) => reading.end())];
   }
 
   close(): void {
-    this.json?.close();
+    for (const reading of this.readings ?? []) reading.close();
   }
 
-  private read(work: (json: StringsMasker) => Uint8Array[]): Uint8Array[] {
-    try {
-      return work(this.json!);
-    } catch (error) {
-      if (!(error instanceof LogveilError) || error.code !== "LV_FRAMING") throw error;
-      const { code, message, facts } = error;
-      throw new LogveilError(code, `${message}; it came as a form, and begins like JSON: say by Content-Type what it is`, { facts });
-    }
+  private begin(kind: Kind): Uint8Array[] {
+    const { head, openText } = this;
+    const open = (syntax: Syntax): BodyMasker => new StringsMasker(syntax, openText({ joined: true }));
+    this.readings = [...(kind === "json" ? [explained(open(JSON_SEQUENCE))] : []), ...READINGS[kind].map(open)];
+    this.head = EMPTY;
+    return this.read(head);
   }
-}
 
-/** Readings of one body, one behind the other. */
-class Readings implements BodyMasker {
-  constructor(private readonly readings: readonly BodyMasker[]) {}
-
-  push(chunk: Uint8Array): Uint8Array[] {
+  /** One call of each: its pieces hold until the next. */
+  private read(chunk: Uint8Array): Uint8Array[] {
     let pieces: Uint8Array[] = [chunk];
-    // One call each: pieces hold until the next.
-    for (const reading of this.readings) pieces = pieces.length === 0 ? [] : reading.push(joined(pieces));
+    for (const reading of this.readings!) pieces = pieces.length === 0 ? [] : reading.push(joined(pieces));
     return pieces;
   }
 
-  idle(): Uint8Array[] {
-    return this.through((reading) => reading.idle());
-  }
-
-  end(): Uint8Array[] {
-    return this.through((reading) => reading.end());
-  }
-
-  close(): void {
-    for (const reading of this.readings) reading.close();
-  }
-
-  /** What a reading lets go goes through those behind it before they do. */
+  /** What a reading lets go goes through those behind it before they take the step. */
   private through(step: (reading: BodyMasker) => Uint8Array[]): Uint8Array[] {
     let pieces: Uint8Array[] = [];
-    for (const reading of this.readings) {
+    for (const reading of this.readings ?? []) {
       const pushed = pieces.length === 0 ? [] : reading.push(joined(pieces)).map((piece) => Buffer.from(piece));
       pieces = [...pushed, ...step(reading)];
     }
@@ -228,8 +225,20 @@ class Readings implements BodyMasker {
   }
 }
 
+/** A masker of JSON whose errors say why the body was taken for that. */
+function explained(json: BodyMasker): BodyMasker {
+  const explain = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof LogveilError) || error.code !== "LV_FRAMING") throw error;
+      const { code, message, facts } = error;
+      throw new LogveilError(code, `${message}; it came as a form, and begins like JSON: say by Content-Type what it is`, { facts });
+    }
+  };
+  return { push: (chunk) => explain(() => json.push(chunk)), idle: () => json.idle(), end: () => explain(() => json.end()), close: () => json.close() };
+}
+
 const joined = (pieces: readonly Uint8Array[]): Uint8Array => (pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
 
-/** Opens the readings of one body; each has a channel of its own. */
-export const openForm = (openText: OpenText): BodyMasker =>
-  new Readings([new JsonReading(openText), ...[DECODED, PLUS_KEPT, AS_IT_IS].map((each) => new StringsMasker(each, openText({ joined: true })))]);
+export const openForm = (openText: OpenText): BodyMasker => new FormMasker(openText);

@@ -38,7 +38,8 @@ const field = (isKey: boolean): fc.Arbitrary<{ raw: Buffer; text: Buffer }> =>
         const choice = choices[i % choices.length]!;
         const mustEscape = byte === 0x26 || byte === 0x25 || byte === 0x2b || (byte === 0x3d && isKey);
         if (byte === 0x20 && choice < 3) return Buffer.from("+");
-        return mustEscape || choice > 3 ? Buffer.from(percent(byte, choice % 2 === 0)) : Buffer.from([byte]);
+        // As a serializer does: else it is taken for text.
+        return mustEscape || byte <= 0x20 || byte >= 0x7f || choice > 3 ? Buffer.from(percent(byte, choice % 2 === 0)) : Buffer.from([byte]);
       });
       return { raw: Buffer.concat([...raw, Buffer.from(tail)]), text: Buffer.concat([bytes, Buffer.from(tail)]) };
     });
@@ -51,7 +52,7 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     fc.assert(
       fc.property(pairs, fc.array(fc.nat(300), { maxLength: 5 }), (given, cuts) => {
         const parts = given.flatMap(([key, value], i) => [...(i > 0 ? ["&"] : []), key, ...(value === undefined ? [] : ["=", value])]);
-        const raw = Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(part) : part.raw)));
+        const raw = Buffer.concat(["f&", ...parts].map((part) => (typeof part === "string" ? Buffer.from(part) : part.raw)));
         const output = through(engine, bytewise(raw));
         expect(through(engine, [raw]).equals(output)).toBe(true);
         const some = cut(
@@ -59,7 +60,7 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
           cuts.map((at) => at % (raw.length + 1)),
         );
         expect(through(engine, some).equals(output)).toBe(true);
-        const fields = output.toString("latin1").split("&");
+        const fields = output.toString("latin1").split("&").slice(1);
         expect(fields.length).toBe(Math.max(1, given.length));
         given.forEach(([key, value], i) => {
           const [left, ...right] = fields[i]!.split("=");
@@ -114,7 +115,7 @@ describe.each(ENGINES)("what is not quite a form, $engine", ({ engine: name }) =
       '[1,\n["s\\u0065+cret/va lue9"]]\n{"b":1}{"c":"a\\u0026b=c&d-0123456"}',
       '[1,\n["[REDACTED:S0]"]]\n{"b":1}{"c":"[REDACTED:S1]"}',
     ],
-    ["brackets that are no JSON", '[INFO] "se+cret/va lue9" {', '[INFO] "%5BREDACTED%3AS0%5D" {'],
+    ["brackets that are no JSON", '[INFO] "se+cret/va lue9" {', '[INFO] "[REDACTED:S0]" {'],
     ["numbers in brackets", "[12:00:01] x", "[12:00:01] x"],
     ["brackets and nothing in them", "[[1, {}], ", "[[1, {}], "],
   ])("%s, at any chunking", (_, body, expected) => {
