@@ -154,6 +154,7 @@ function liveOf(config: Config): LiveOptions {
     ...(tls && { tls }),
     ...(controlTls && { controlTls }),
     ...(auth.tokenFile !== undefined && { tokens: readTokens(auth.tokenFile, "auth.tokenFile") }),
+    hosts: auth.hosts,
     upstreamHeaders,
     engine: {
       secrets,

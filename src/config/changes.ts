@@ -7,6 +7,7 @@ export const LIVE = [
   "secrets",
   "rules",
   "onFinding",
+  "auth.hosts",
   "jobs",
   "limits.maxStreams",
   "limits.maxStreamsPerJob",

@@ -35,6 +35,8 @@ const ruleId = word(/^[a-z0-9]+(-[a-z0-9]+)*$/, "the id of a rule, or a confiden
 const jobName = word(/^[!-~]{1,100}$/, "the name of a job: 1 to 100 letters, digits or signs of ASCII");
 FORMS.add(jobName, { form: "name" });
 
+const hostName = word(/^(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|[0-9a-f:.]+)$/, "the name or address of a host, in lower case, without port and brackets");
+
 /** What is done with findings. */
 export const ACTIONS = ["count", "warn", "fail-job", "webhook"] as const;
 type Action = (typeof ACTIONS)[number];
@@ -97,6 +99,11 @@ export const schema = z.strictObject({
     tls("the port"),
   ),
   auth: group("Who may send logs", {
+    hosts: field(
+      list(hostName, "names of hosts"),
+      "Names besides `localhost` and addresses of this machine by which requests over loopback may call the sidecar, and whose web pages may send requests: in lower case, without port, as `host.docker.internal`. Others get 421 and 403, so that no page on the web can read logs by a name that leads here",
+      [],
+    ),
     tokenFile: optional(
       path(),
       "File of the tokens of jobs, one of which every request must bear besides those that `logveil job token` makes; absent: no token is asked for. Lines of `JOB TOKEN`, or `JOB sha256:HEX` with the digest of the token; `*` is any job, `#` begins a comment. No one else may read it",

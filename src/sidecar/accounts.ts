@@ -36,7 +36,7 @@ export interface FindingOptions {
 const WEBHOOK_GRACE_MS = 60_000;
 
 /** Figures with labels. */
-export type Table = "findings" | "requests" | "syslogMessages" | "syslogDropped" | "syslogRefused";
+export type Table = "findings" | "requests" | "refusals" | "syslogMessages" | "syslogDropped" | "syslogRefused";
 
 /** Sums over all streams since the start. */
 export class Figures {
@@ -47,6 +47,8 @@ export class Figures {
   readonly findings = new Map<string, number>();
   /** By listener and class of the answer, joined by a space. */
   readonly requests = new Map<string, number>();
+  /** What was refused, by reason. */
+  readonly refusals = new Map<string, number>();
   /** Messages that were taken, by listener. */
   readonly syslogMessages = new Map<string, number>();
   /** Messages that were neither kept nor passed on, by listener; `forward`: on their way out. */

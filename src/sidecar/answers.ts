@@ -3,7 +3,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest } from "node:http2";
 import type { Duplex } from "node:stream";
 import { LogveilError } from "../errors.js";
-import { Refusal } from "./refusal.js";
+import { type Reason, Refusal } from "./refusal.js";
+import { replyTo, type Said } from "./replies.js";
 
 /** How long a client that was refused may take to end its connection, in milliseconds. */
 export const LINGER_MS = 2000;
@@ -50,29 +51,46 @@ export function leave(request: IncomingMessage, response: ServerResponse): void 
 }
 
 /** Whether an error says no more than that the client is gone. */
-const isGone = (error: unknown): boolean =>
+export const isGone = (error: unknown): boolean =>
   ["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED", "ERR_HTTP2_INVALID_STREAM"].includes(
     (error as NodeJS.ErrnoException).code ?? "",
   );
 
+/** Who hears of requests that come to nothing. */
+export interface Observer {
+  /** Something went wrong within. */
+  failed(this: void, error: unknown): void;
+  /** A request was refused; without one, what came was no request. */
+  refused(this: void, reason: Reason, request?: IncomingMessage): void;
+}
+
 /**
- * Answers an error; `failed` hears of one that is ours. A request whose body was not read to its end is cut off behind the answer: what follows on its connection would be
+ * Answers an error; the observer hears of it. A request whose body was not read to its end is cut off behind the answer: what follows on its connection would be
  * read as another.
  */
-export function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, failed: (error: unknown) => void): void {
+export function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, observer: Observer): void {
   const isOver = response.headersSent || response.destroyed || (isHttp2(request) && streamOf(request)?.destroyed !== false);
   // It was answered, for it took too long: what it came to is of no interest.
   if (response.writableEnded) return;
-  if (!(error instanceof Refusal) && !(isOver && isGone(error))) failed(error);
+  if (!(isOver && isGone(error))) {
+    if (!(error instanceof Refusal)) observer.failed(error);
+    observer.refused(error instanceof Refusal ? error.reason : "store", request);
+  }
   if (isOver) return cut(request);
   if (!isWhole(request)) cutBehind(request, response);
-  if (error instanceof Refusal) {
-    for (const [name, value] of Object.entries(error.headers)) response.setHeader(name, value);
-    json(response, error.status, { error: "LV_REFUSED", message: error.message });
-  } else {
-    response.setHeader("retry-after", "10");
-    json(response, 503, { error: error instanceof LogveilError ? error.code : "LV_IO", message: "not kept: try again later" });
-  }
+  const { headers, ...said } = sayingOf(error);
+  const reply = replyTo(request, said);
+  for (const [name, value] of Object.entries({ ...headers, ...reply.headers })) response.setHeader(name, value);
+  response.statusCode = reply.status;
+  // Ends with the head where there is no body: gRPC wants it so.
+  if (reply.body.length === 0) response.end();
+  else response.end(reply.body);
+}
+
+function sayingOf(error: unknown): Said & { readonly headers: Readonly<Record<string, string>> } {
+  if (error instanceof Refusal) return { code: "LV_REFUSED", status: error.status, message: error.message, headers: error.headers };
+  const code = error instanceof LogveilError ? error.code : "LV_IO";
+  return { code, status: 503, message: "not kept: try again later", headers: { "retry-after": "10" } };
 }
 
 /** Ends a request and what is left of its answer: the client sees a reset. */

@@ -8,7 +8,8 @@ import { createServer as createTls } from "node:https";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Server as TlsServer, type TLSSocket, type TlsOptions } from "node:tls";
-import { cut, isHttp2, isWhole, LINGER_MS, refuse, refuseRaw, streamOf } from "./answers.js";
+import { cut, isGone, isHttp2, isWhole, LINGER_MS, type Observer, refuse, refuseRaw, streamOf } from "./answers.js";
+import { isLoopback } from "./hosts.js";
 import { Refusal } from "./refusal.js";
 import { type JobName, jobsOf } from "./tls.js";
 
@@ -29,6 +30,8 @@ export interface Connection {
   readonly isSurplus: boolean;
   /** The jobs that the client's certificate names; undefined: none is asked for. */
   readonly jobs: readonly JobName[] | undefined;
+  /** It came to an address that only this machine has. */
+  readonly isLocal: boolean;
 }
 
 type Handler = (request: IncomingMessage, response: ServerResponse, connection: Connection) => Promise<void>;
@@ -75,12 +78,11 @@ export class Door {
   private requests = 0;
   private isClosing = false;
 
-  /** `failed` hears of what went wrong within. */
   constructor(
     private readonly limits: ServerLimits,
     tls: TlsOptions | undefined,
     private readonly handle: Handler,
-    private readonly failed: (error: unknown) => void,
+    private readonly observer: Observer,
   ) {
     const options = {
       headersTimeout: limits.headersTimeoutMs,
@@ -143,7 +145,7 @@ export class Door {
       this.connections++;
       socket.once("close", () => this.connections--);
     }
-    return { isSurplus, jobs };
+    return { isSurplus, jobs, isLocal: isLoopback(socket.localAddress) };
   }
 
   /** A connection on which no stream is open is given up after a while, whatever else comes. */
@@ -185,14 +187,26 @@ export class Door {
         this.take(request, response);
       });
     }
-    this.http2.on("connect", (_, response) => response.writeHead(501).end());
+    this.http2.on("connect", (request: IncomingMessage, response: ServerResponse) => {
+      this.observer.refused("upgrade", request);
+      response.writeHead(501).end();
+    });
     this.server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => this.refuseRest(error, socket));
-    for (const event of ["upgrade", "connect"]) this.server.on(event, (_: IncomingMessage, socket: Duplex) => refuseRaw(socket, "501 Not Implemented"));
+    // Without a listener for upgrades they are requests like others (RFC 9110 §7.8): http.ts says which are refused.
+    this.server.on("connect", (request: IncomingMessage, socket: Duplex) => {
+      this.observer.refused("upgrade", request);
+      refuseRaw(socket, "501 Not Implemented");
+    });
   }
 
   /** Refuses what is no request: behind one that is being read, behind one that is whole, or by itself. */
   private refuseRest(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const refused = (): void => refuseRaw(socket, error.code === "ERR_HTTP_REQUEST_TIMEOUT" ? "408 Request Timeout" : "400 Bad Request");
+    const isLate = error.code === "ERR_HTTP_REQUEST_TIMEOUT";
+    const refused = (): void => {
+      // A client that ends in the middle of a request is gone.
+      if (!isGone(error) && error.code !== "HPE_INVALID_EOF_STATE") this.observer.refused(isLate ? "timeout" : "request");
+      refuseRaw(socket, isLate ? "408 Request Timeout" : "400 Bad Request");
+    };
     const before = this.latest.get(socket);
     const isInBody = before !== undefined && !before.writableFinished && !before.req.complete;
     if (isInBody && before.headersSent) socket.destroy();
@@ -233,9 +247,10 @@ export class Door {
     this.requests++;
     response.once("close", () => this.done());
     this.watch(request, response);
-    if ((this.isClosing || connection.isSurplus) && !isHttp2(request)) response.shouldKeepAlive = false;
+    // Node's parser drops what has come behind a request that asks for an upgrade: its client is to send that on another connection.
+    if ((this.isClosing || connection.isSurplus || request.headers.upgrade !== undefined) && !isHttp2(request)) response.shouldKeepAlive = false;
     if (connection.isSurplus || this.requests > this.limits.maxConnections)
-      return refuse(request, response, new Refusal(503, "too many connections at a time: try again", { "retry-after": "5" }), this.failed);
+      return refuse(request, response, new Refusal(503, "too many connections at a time: try again", { "retry-after": "5" }), this.observer);
     void this.handle(request, response, connection);
   }
 
@@ -249,7 +264,7 @@ export class Door {
   private watch(request: IncomingMessage, response: ServerResponse): void {
     const late = (refusal: Refusal): void => {
       if (response.headersSent) return cut(request);
-      refuse(request, response, refusal, this.failed);
+      refuse(request, response, refusal, this.observer);
       // Who reads the body is to know; over HTTP/1.1 by the end of the connection.
       if (isHttp2(request)) request.destroy(refusal);
     };
@@ -265,7 +280,9 @@ export class Door {
     if (this.limits.requestTimeoutMs === undefined) return;
     const timer = setTimeout(() => {
       if (response.headersSent) return;
-      late(isWhole(request) ? new Refusal(503, "it took too long: try again", { "retry-after": "5" }) : new Refusal(408, "the request took too long"));
+      late(
+        isWhole(request) ? new Refusal(503, "it took too long: try again", { "retry-after": "5" }, "timeout") : new Refusal(408, "the request took too long"),
+      );
     }, this.limits.requestTimeoutMs);
     response.once("close", () => clearTimeout(timer));
   }

@@ -83,6 +83,6 @@ export function refusalOf(error: unknown): Refusal {
   if (error instanceof errors.HeadersTimeoutError) return new Refusal(504, "the log storage did not answer in time", later);
   const isUnreached = error instanceof errors.ConnectTimeoutError || UNREACHED.includes((error as NodeJS.ErrnoException).code ?? "");
   return isUnreached
-    ? new Refusal(503, "the log storage cannot be reached", later)
+    ? new Refusal(503, "the log storage cannot be reached", later, "upstream")
     : new Refusal(502, "the log storage broke off, or its answer is none", later);
 }

@@ -12,6 +12,7 @@ export type Fields = readonly string[];
 /** Fields that concern one connection only (RFC 9110 §7.6.1), besides those that `Connection` names. */
 const HOP_BY_HOP = new Set([
   "connection",
+  "http2-settings",
   "keep-alive",
   "proxy-authenticate",
   "proxy-authorization",
@@ -48,7 +49,8 @@ export const isTrailer = (name: string): boolean => !NOT_IN_TRAILERS.has(name);
 
 /** Throws a {@link Refusal} if a trailer, which has come with the end of the body, says what only a header may. */
 export function checkTrailers({ rawTrailers }: IncomingMessage): void {
-  if (rawTrailers.some((name, index) => index % 2 === 0 && !isTrailer(name.toLowerCase()))) throw new Refusal(400, "a trailer says what only a header may");
+  if (rawTrailers.some((name, index) => index % 2 === 0 && !isTrailer(name.toLowerCase())))
+    throw new Refusal(400, "a trailer says what only a header may", {}, "trailer");
 }
 
 /** Names and values, one after another. */

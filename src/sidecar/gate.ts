@@ -38,8 +38,8 @@ export class Gate {
 
   /** Throws a 503 unless logs may be taken. */
   check(job?: string): void {
-    if (this.leaked.length > 0) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" });
+    if (this.leaked.length > 0) throw new Refusal(503, "the self-test of masking failed: nothing is taken", { "retry-after": "60" }, "untrusted");
     const why = this.ignorance(job);
-    if (why !== undefined) throw new Refusal(503, `${why}: nothing is taken`, { "retry-after": "10" });
+    if (why !== undefined) throw new Refusal(503, `${why}: nothing is taken`, { "retry-after": "10" }, "untrusted");
   }
 }

@@ -24,7 +24,7 @@ export class HandedSecrets {
     const { lost } = await this.read();
     if (lost.size === 0) return;
     const what = lost.size === 1 ? "1 secret of this job was" : `${lost.size} secrets of this job were`;
-    throw new Refusal(503, `${what} lost when the sidecar was started anew: hand all of them over again`, { "retry-after": "1" });
+    throw new Refusal(503, `${what} lost when the sidecar was started anew: hand all of them over again`, { "retry-after": "1" }, "secrets");
   }
 
   /** These are known now. Resolves when that is on disk. */

@@ -1,9 +1,12 @@
 /** Servers of the sidecar: requests by a table of routes, and what no proxy should let pass. How connections come in: door.ts. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TlsOptions } from "node:tls";
-import { isHttp2, json, refuse } from "./answers.js";
+import { isHttp2, json, type Observer, refuse } from "./answers.js";
 import { type Connection, Door, type ServerLimits } from "./door.js";
+import { members } from "./fields.js";
+import { checkHost } from "./hosts.js";
 import { Refusal } from "./refusal.js";
+import { nameRoute } from "./refused.js";
 
 export { json, leave } from "./answers.js";
 export type { Connection, ServerLimits } from "./door.js";
@@ -30,8 +33,9 @@ export interface Served {
   readonly limits: ServerLimits;
   /** Absent: cleartext. */
   readonly tls?: TlsOptions | undefined;
-  /** Hears of what went wrong within. */
-  readonly failed: (error: unknown) => void;
+  readonly observer: Observer;
+  /** Names of hosts that requests may be for, besides those of this machine. */
+  readonly hosts: () => readonly string[];
   /** Answers what is in no route. */
   readonly otherwise?: Otherwise;
   /** Told of the status of each answer when it has gone; undefined: there was none. */
@@ -39,26 +43,28 @@ export interface Served {
 }
 
 /** A server that answers by a table of routes. */
-export function serveRoutes(routes: readonly Route[], { limits, tls, failed, otherwise, answered }: Served): Door {
+export function serveRoutes(routes: readonly Route[], served: Served): Door {
+  const { limits, tls, observer, answered } = served;
   const answer = async (request: IncomingMessage, response: ServerResponse, connection: Connection): Promise<void> => {
     if (answered !== undefined) response.once("close", () => answered(response.headersSent ? response.statusCode : undefined));
     try {
-      await route(routes, otherwise, request, response, connection);
+      await route(routes, served, request, response, connection);
     } catch (error) {
-      refuse(request, response, error, failed);
+      refuse(request, response, error, observer);
     }
   };
-  return new Door(limits, tls, answer, failed);
+  return new Door(limits, tls, answer, observer);
 }
 
 async function route(
   routes: readonly Route[],
-  otherwise: Otherwise | undefined,
+  { otherwise, hosts }: Served,
   request: IncomingMessage,
   response: ServerResponse,
   connection: Connection,
 ): Promise<void> {
   checkFraming(request);
+  if (connection.isLocal) checkHost(request, hosts());
   // A path that goes on as it is need not be taken apart; only its escapes are checked.
   if (routes.length === 0 && otherwise !== undefined && !request.url!.includes("%")) return await otherwise(request, response, connection);
   const url = new URL(`http://sidecar${request.url}`);
@@ -68,6 +74,7 @@ async function route(
     return params === undefined ? [] : [{ route: each, params }];
   });
   const found = here.find((each) => each.route.method === request.method);
+  nameRoute(request, here[0]?.route.path);
   if (found !== undefined) return await found.route.handle({ request, response, connection, params: found.params, query: url.searchParams });
   if (here.length === 0 && otherwise !== undefined) return await otherwise(request, response, connection);
   if (here.length === 0) throw new Refusal(404, "there is nothing here");
@@ -105,10 +112,21 @@ function checkFraming(request: IncomingMessage): void {
   }
   if (headers.host !== undefined && !HOST.test(headers.host)) throw new Refusal(400, "Host: expected a name or address, and perhaps a port");
   if (isHttp2(request)) return checkHttp2(request);
+  checkUpgrade(request);
   if (headers["transfer-encoding"] === undefined) return;
   if (headers["content-length"] !== undefined) throw new Refusal(400, "Content-Length and Transfer-Encoding together");
   if (httpVersion === "1.0" || headers["transfer-encoding"].toLowerCase() !== "chunked")
     throw new Refusal(400, "Transfer-Encoding: expected chunked, and HTTP/1.1");
+}
+
+/** Protocols that an HTTP server may leave aside (RFC 9110 §7.8): their clients go on in HTTP/1.1. Java's HttpClient and curl ask for h2c. */
+const OPTIONAL_UPGRADES = ["h2c", "http/2.0"];
+
+function checkUpgrade({ headers }: IncomingMessage): void {
+  if (!members(headers.connection).includes("upgrade")) return;
+  const protocols = members(headers.upgrade);
+  if (protocols.length === 0 || protocols.some((name) => OPTIONAL_UPGRADES.includes(name) || name.startsWith("tls/"))) return;
+  throw new Refusal(501, "WebSocket and other protocols besides HTTP are not taken: send the log by HTTP/1.1 or HTTP/2");
 }
 
 /** Fields that HTTP/2 does not have (RFC 9113 §8.2.2). nghttp2 refuses them, too; what goes on is HTTP/1.1, in which they count. */

@@ -79,6 +79,7 @@ const LABELLED: readonly (readonly [
             ["damaged", spool.damaged],
           ],
   ],
+  ["refused_total", "Requests, syslog connections and datagrams that were refused, by reason", ["reason"], (_, sums) => sums.refusals],
   ["syslog_messages_total", "Messages that were taken", ["at"], (_, sums) => sums.syslogMessages],
   ["syslog_dropped_total", "Messages that were neither kept nor passed on", ["at"], (_, sums) => sums.syslogDropped],
   ["syslog_refused_total", "Connections that were not taken, or closed for what came", ["at"], (_, sums) => sums.syslogRefused],

@@ -8,10 +8,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { servedTokens } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
 import { hasBody, json, leave } from "./answers.js";
+import { damageRefusal } from "./codings.js";
 import { withFields } from "./credentials.js";
 import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
 import { type Fields, isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
 import { Refusal } from "./refusal.js";
+import { nameRoute } from "./refused.js";
+import { checkIsWhole } from "./parts.js";
 import { HeldBytes, type MaskContext, RequestBody } from "./requests.js";
 import { relay } from "./responses.js";
 import { type RetryOptions, sendWithRetries } from "./retry.js";
@@ -69,10 +72,12 @@ export class Upstream {
   /** Passes a request on. Throws a {@link Refusal} for what cannot be masked, and where the upstream does not answer. */
   async forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { headers, url = "/" } = request;
+    nameRoute(request, this.routes.nameOf(url));
     if (isLoop(headers, this.name)) throw new Refusal(508, "this request has been here before: upstream.url leads back to this sidecar");
     const job = headers[JOB] as string | undefined;
     const framing = (contentType: string) => this.routes.framing(url, contentType);
     const mask = this.routes.masksResponses(url) ? { job, context: this.context, framing } : undefined;
+    if (hasBody(request)) checkIsWhole(request);
     const body = hasBody(request) ? new RequestBody(request, framing(headers["content-type"] ?? ""), job, this.context, this.held) : undefined;
     try {
       leave(request, response);
@@ -116,7 +121,8 @@ export class Upstream {
   /** Keeps a request in the spool. Resolves with the answer to it, or to undefined: it waits. */
   private async keep(request: IncomingMessage, body: RequestBody | undefined, job: string | undefined, change: RequestChange): Promise<Incoming | undefined> {
     const { trailerNames = [] } = body ?? {};
-    if (trailerNames.length > 0) throw new Refusal(400, `${trailerNames[0]}: trailers are not kept while a request waits: send without`);
+    if (trailerNames.length > 0)
+      throw new Refusal(400, `${trailerNames[0]}: trailers are not kept while a request waits in the spool: send the request without`, {}, "trailer");
     const head = this.spooling!.keepable({ method: request.method!, path: request.url!, headers: requestFields(request, change) }, job);
     try {
       const payload = await body?.payload();
@@ -144,6 +150,6 @@ export class Upstream {
 
 /** What a client is told when its body broke off; errors of our own are left as they are. */
 function faultOf(request: IncomingMessage, fault: unknown): unknown {
-  if (fault instanceof LogveilError && ["LV_DECODE", "LV_FRAMING", "LV_INTEGRITY"].includes(fault.code)) return new Refusal(400, fault.message);
+  if (fault instanceof LogveilError && ["LV_DECODE", "LV_FRAMING", "LV_INTEGRITY"].includes(fault.code)) return damageRefusal(fault);
   return request.readableAborted && !request.complete ? new Refusal(400, "the client broke off") : fault;
 }

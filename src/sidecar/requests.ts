@@ -10,6 +10,8 @@ import { LogveilError } from "../errors.js";
 import type { RedactorStream } from "../live.js";
 import { NO_JOB, type Tally } from "./accounts.js";
 import { byName, checkTrailers, type Fields, isTrailer, members, pairs } from "./fields.js";
+import { codingRefusal } from "./codings.js";
+import { ACCEPTED_TYPES, typeAdvice } from "./media.js";
 import { Refusal } from "./refusal.js";
 import { MaskedBody, openStages } from "./masked.js";
 
@@ -81,7 +83,7 @@ export class RequestBody {
     private readonly held: HeldBytes,
   ) {
     const { headers } = request;
-    if (framing === undefined) throw new Refusal(415, "nothing is known of bodies of this type, so they cannot be masked; add a route for them");
+    if (framing === undefined) throw new Refusal(415, typeAdvice(headers["content-type"] ?? ""), { accept: ACCEPTED_TYPES });
     const length = headers["content-length"];
     this.announcedBytes = length === undefined ? undefined : Number(length);
     // Only chunks can be followed by trailers.
@@ -103,7 +105,7 @@ export class RequestBody {
       });
     } catch (error) {
       if (!(error instanceof LogveilError)) throw error;
-      throw new Refusal(error.code === "LV_INTEGRITY" ? 400 : 415, error.message);
+      throw error.code === "LV_INTEGRITY" ? new Refusal(400, error.message, {}, "signature") : codingRefusal(error);
     }
   }
 
@@ -181,7 +183,7 @@ export class RequestBody {
     const given = { ...this.plan.given, ...this.vouching() };
     const found = this.received.fields(given);
     const wrong = Object.keys(given).find((name) => given[name] !== found[name]);
-    if (wrong !== undefined) throw new Refusal(400, `${wrong}: this is not the digest of the body that came`);
+    if (wrong !== undefined) throw new Refusal(400, `${wrong}: this is not the digest of the body that came`, {}, "digest");
   }
 
   /** Before the upstream is told that the body has ended. */

@@ -51,12 +51,12 @@ export async function relay(request: IncomingMessage, response: ServerResponse, 
 /** Undefined: there is no body. */
 async function maskedBody({ method }: IncomingMessage, { status, fields, body }: Incoming, mask: ResponseMask): Promise<MaskedBody | undefined> {
   if (method === "HEAD" || status === 204 || status === 304 || valueOf(fields, "content-length") === "0") return undefined;
-  const refused = (why: string): Refusal => new Refusal(502, `the answer of the log storage cannot be masked: ${why}`);
+  const refused = (why: string): Refusal => new Refusal(502, `the answer of the log storage cannot be masked: ${why}`, {}, "answer");
   if (status === 206 || valueOf(fields, "content-range") !== undefined) throw refused("it is a part of something");
   const framing = mask.framing(valueOf(fields, "content-type") ?? "");
   if (framing === undefined) {
     if (await isEmpty(body)) return undefined;
-    throw refused("nothing is known of its type; add a route for it");
+    throw refused("its type is not known; set a route for its path and type, or maskResponses to false");
   }
   try {
     const { context, job } = mask;

@@ -38,6 +38,11 @@ export class Routes {
     return route.framing === "octet-stream" ? TEXT : FRAMINGS.find(({ name }) => name === route.framing);
   }
 
+  /** The route that a request for `target` is for, as it is configured; undefined: none. */
+  nameOf(target: string): string | undefined {
+    return this.at(target)[0]?.path;
+  }
+
   /** Whether responses to requests for `target` are masked: if one of the routes of the longest path says so. */
   masksResponses(target: string): boolean {
     const [first, ...rest] = this.at(target);

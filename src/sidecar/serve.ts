@@ -5,6 +5,7 @@ import { LogveilError } from "../errors.js";
 import type { SecretReport } from "../types.js";
 import { Accounts, type Evidence, type FindingOptions } from "./accounts.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
+import type { Observer } from "./answers.js";
 import { type Access, apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
 import { controlRoutes, type Reloading } from "./control.js";
@@ -15,6 +16,7 @@ import { Gate } from "./gate.js";
 import { serveRoutes, type ServerLimits } from "./http.js";
 import { type JobLimits, Jobs } from "./jobs.js";
 import { exposition, type Gauges } from "./metrics.js";
+import { Refused } from "./refused.js";
 import { gaugesOf, statusOf } from "./status.js";
 import { type Bound, listenOn, type Where } from "./listen.js";
 import { FairShare } from "./share.js";
@@ -35,6 +37,8 @@ export interface LiveOptions {
   readonly controlTls?: TlsOptions;
   /** Tokens besides those that the control API issues. */
   readonly tokens?: readonly ListedToken[];
+  /** Names of hosts that requests over loopback may be for, besides those of this machine: in lower case, without ports. */
+  readonly hosts?: readonly string[];
   /** Header fields of every request that is forwarded, in the place of the client's of the same names. */
   readonly upstreamHeaders?: Fields;
 }
@@ -107,6 +111,7 @@ interface Parts {
   readonly log: Log;
   readonly gate: Gate;
   readonly accounts: Accounts;
+  readonly refused: Refused;
   /** Turns of streams that are opened. */
   readonly opening: FairShare;
   readonly jobs: Jobs;
@@ -149,6 +154,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   accounts.tellPolicy();
   gate.loaded(options.secretsTtlMs);
   gate.leaked = await runCanary(engine);
+  const refused = new Refused(accounts.figures, (message) => log("warn", message));
   const opening = new FairShare({ ...OPENING, waitMs: options.turnMs });
   const jobs = new Jobs(engine, store, accounts, opening, options.jobs);
   const known = { required: options.tokensRequired, listed: options.tokens ?? [], keepsLogs: options.upstream === undefined };
@@ -159,7 +165,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     options.upstream &&
     (await modules!.openForwarding(options.upstream, options.upstreamHeaders ?? [], { engine, jobs, accounts, gate, tokens, turnMs, maxWaiting, log }));
   const state = { isStarted: false, isDraining: false, live: options, since: Date.now() };
-  const parts: Parts = { options, store, engine, log, gate, accounts, opening, jobs, tokens, forwarding, ...state };
+  const parts: Parts = { options, store, engine, log, gate, accounts, refused, opening, jobs, tokens, forwarding, ...state };
   const checks = checksOf(parts);
   const doors = makeDoors(parts, checks);
   const timers = startTimers(parts);
@@ -227,9 +233,13 @@ function checksOf(parts: Parts): Check[] {
 }
 
 function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
-  const { options, log, accounts, jobs, tokens, forwarding } = parts;
+  const { options, log, accounts, refused, jobs, tokens, forwarding } = parts;
   const { version } = options;
-  const served = { limits: options.server, failed: (error: unknown) => log("error", `a request failed: ${describe(error)}`) };
+  const observer: Observer = {
+    failed: (error) => log("error", `a request failed: ${describe(error)}`),
+    refused: (reason, request) => refused.request(reason, request),
+  };
+  const served = { limits: options.server, observer, hosts: () => parts.live.hosts ?? [] };
   const counted = (port: "data" | "control") => (status: number | undefined) =>
     accounts.figures.count("requests", port, status === undefined ? "none" : `${Math.floor(status / 100)}xx`);
   const access: Access = {
@@ -269,7 +279,7 @@ function gaugesNow({ options, engine, jobs, accounts, gate, opening, forwarding,
   };
 }
 
-function startTimers({ engine, store, jobs, accounts, tokens, gate, log }: Parts): NodeJS.Timeout[] {
+function startTimers({ engine, store, jobs, accounts, refused, tokens, gate, log }: Parts): NodeJS.Timeout[] {
   const failed = (error: unknown): void => log("error", `a task failed: ${describe(error)}`);
   const testItself = async (): Promise<void> => {
     const leaked = await runCanary(engine);
@@ -280,6 +290,7 @@ function startTimers({ engine, store, jobs, accounts, tokens, gate, log }: Parts
   const timers = [
     setInterval(() => void testItself().catch(failed), CANARY_INTERVAL_MS),
     setInterval(() => accounts.sweep(), SWEEP_INTERVAL_MS),
+    setInterval(() => refused.sweep(), SWEEP_INTERVAL_MS),
     setInterval(() => void prune().catch(failed), PRUNE_INTERVAL_MS),
   ];
   for (const timer of timers) timer.unref();
@@ -313,6 +324,7 @@ async function closeParts(parts: Parts, { data, control, remote, admin }: Doors,
   const isWhole = (await Promise.all([...ending, parts.syslog?.close(graceMs) ?? true])).every(Boolean);
   await parts.jobs.close();
   await parts.forwarding?.close();
+  parts.refused.sweep(0);
   await parts.accounts.close(Math.max(0, until - performance.now()));
   await admin.stop(0);
   if (!isWhole) parts.log("warn", `requests that took longer than ${graceMs} ms were cut off; what they had not been told is kept is to be sent again`);

@@ -36,7 +36,7 @@ describe("one thing wrong with a file", () => {
     ["listn: 1\n", 'FILE:1: unknown field "listn"; did you mean listen?'],
     ["store:\n  max_age: 1d\n", 'FILE:2: store: unknown field "max_age"; did you mean maxAge?'],
     ["store.dir: /x\n", 'FILE:1: unknown field "store.dir"; fields of store are indented beneath "store:"'],
-    ["auth: { somethingElse: 1 }\n", 'FILE:1: auth: unknown field "somethingElse"; known: tokenFile'],
+    ["auth: { somethingElse: 1 }\n", 'FILE:1: auth: unknown field "somethingElse"; known: hosts, tokenFile'],
     [
       "__proto__: { a: 1 }\n",
       "FILE:1: unknown field; known: listen, admin, control, tls, auth, store, upstream, routes, secrets, rules, mask, limits, jobs, spool, syslog, audit, onFinding, shutdown, log",

@@ -43,6 +43,7 @@ function valuesOf(field: Field): fc.Arbitrary<unknown> {
     return fc.dictionary(ruleIds, fc.oneof(fc.constantFrom("count", "webhook"), fc.subarray(["warn", "fail-job"], { minLength: 1 })));
   if (path === "secrets.env") return fc.oneof(fc.constantFrom("auto", "off"), fc.subarray(["A", "B_*", "*"], { minLength: 1 }));
   if (path === "rules.disable") return fc.uniqueArray(ruleIds);
+  if (path === "auth.hosts") return fc.subarray(["ci.example.org", "build_1", "::1", "10.0.0.1"]);
   if (path === "spool.headers") return fc.subarray(["x-tenant", "stream-name", "x-1"]);
   if (path === "syslog.job") return fc.constantFrom("syslog", "a:b", "'#1'");
   if (path === "syslog.maxMessage") return quantities(SIZE_UNITS, 2 ** 11, 2 ** 24);

@@ -61,7 +61,8 @@ async function breaking(upstreamPort: number, change: (engine: Engine) => Surrou
   const failures: unknown[] = [];
   const door = serveRoutes([], {
     limits: { headersTimeoutMs: 5000, idleTimeoutMs: 20_000, maxConnections: 10 },
-    failed: (error) => failures.push(error),
+    observer: { failed: (error) => failures.push(error), refused: () => undefined },
+    hosts: () => [],
     otherwise: (request, response) => upstream.forward(request, response),
   });
   const port = await listening(door.server);

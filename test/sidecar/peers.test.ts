@@ -134,6 +134,6 @@ test.runIf(HAVE_CURL)("a client that does not ask reads the refusal all the same
   for (const connection of ["keep-alive", "close"])
     expect(await curl(sidecar, "/x", [...blind, "-H", `connection: ${connection}`])).toMatchObject({
       status: "415",
-      body: expect.stringContaining("add a route for them") as string,
+      body: expect.stringContaining("set a route that says so for its path") as string,
     });
 });

@@ -433,7 +433,11 @@ test("a spool that is full refuses, says so, and takes again when there is room"
       }
     }
   })();
-  expect(refused).toMatchObject({ status: 503, message: "the spool is full: nothing was taken", headers: { "retry-after": "30" } });
+  expect(refused).toMatchObject({
+    status: 503,
+    message: "the spool is full: nothing was taken; raise spool.maxBytes, or wait for the log storage",
+    headers: { "retry-after": "30" },
+  });
   expect(kept).toHaveLength(26);
   expect(await spool.check()).toBe("full");
   for (const each of kept.slice(0, 5)) spool.settle(each);

@@ -269,7 +269,7 @@ test("full, it refuses, and is not ready until there is room", async () => {
   const statuses: number[] = [];
   while (statuses.at(-1) !== 503) statuses.push((await post(sidecar, "/x", noise(200_000))).status);
   expect(statuses.filter((status) => status === 202)).toHaveLength(5);
-  expect(logs.at(-1)).toBe("error: the spool is in trouble: full; what cannot be kept gets 503");
+  expect(logs).toContain("error: the spool is in trouble: full; what cannot be kept gets 503");
   // There is room for one more that is smaller.
   expect((await post(sidecar, "/y", noise(45_000))).status).toBe(202);
   expect(await post(sidecar, "/z", noise(60_000))).toMatchObject({ status: 503, headers: { "retry-after": "30" } });

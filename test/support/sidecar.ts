@@ -58,6 +58,8 @@ export async function start(change: Partial<SidecarOptions> = {}): Promise<{ sid
     server: { headersTimeoutMs: 5000, idleTimeoutMs: 10_000, maxConnections: 1000 },
     jobs: { maxJobs: 100, maxStreams: 100, maxOpen: 1000, graceMs: 100 },
     onFinding: { actions: {} },
+    // As requests name them that tests write by hand.
+    hosts: ["a", "x", "y", "example"],
     turnMs: 5000,
     tokensRequired: false,
     evidence: witness,

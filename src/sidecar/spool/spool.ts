@@ -326,14 +326,14 @@ export class Spool {
       await this.rejected.count();
       return this.fits(Math.min(bytes, INLINE_BYTES));
     });
-    throw new Refusal(503, "the spool is full: nothing was taken", { "retry-after": "30" });
+    throw new Refusal(503, "the spool is full: nothing was taken; raise spool.maxBytes, or wait for the log storage", { "retry-after": "30" }, "spool");
   }
 
   private failed(error: unknown): Refusal {
     const code = codeOf(error);
     const cure = this.writer.broken === undefined ? "" : ", nor what was begun be cut off: restart when the disk is well";
     this.fell(`it cannot be written (${code})${cure}`, () => this.probe());
-    return new Refusal(503, `the spool cannot be written (${code}): nothing was taken`, { "retry-after": "30" });
+    return new Refusal(503, `the spool cannot be written (${code}): nothing was taken`, { "retry-after": "30" }, "spool");
   }
 
   /** Whether the disk takes something again. */

@@ -56,14 +56,18 @@ export class Spooling {
         503,
         `the header field ${risky} may hold a credential, which must not wait on disk: put it into upstream.headersFile, or, if it holds none, name it in spool.headers`,
         { "retry-after": "60" },
+        "credential",
       );
     }
     const values = own.filter((_, index) => index % 2 === 1);
     if (!this.context.isClean([head.path, ...values, ""].join("\n"), job)) {
       this.tell();
-      throw new Refusal(503, "the path or a header field holds a secret, which must not wait on disk: put it into upstream.headersFile", {
-        "retry-after": "60",
-      });
+      throw new Refusal(
+        503,
+        "the path or a header field holds a secret, which must not wait on disk: put it into upstream.headersFile",
+        { "retry-after": "60" },
+        "credential",
+      );
     }
     const key = namesOf(own).includes("idempotency-key") ? [] : ["Idempotency-Key", `"${randomUUID()}"`];
     return { ...head, headers: [...own, ...key] };
