@@ -201,7 +201,7 @@ class FormMasker implements BodyMasker {
 
   private begin(kind: Kind): Uint8Array[] {
     const { head, openText } = this;
-    const open = (syntax: Syntax): BodyMasker => new StringsMasker(syntax, openText({ joined: true }));
+    const open = (reading: Syntax): BodyMasker => new StringsMasker(reading, openText({ joined: true }));
     this.readings = [...(kind === "json" ? [explained(open(JSON_SEQUENCE))] : []), ...READINGS[kind].map(open)];
     this.head = EMPTY;
     return this.read(head);

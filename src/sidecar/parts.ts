@@ -84,7 +84,7 @@ const ROWS: readonly Row[] = [
 /** Throws a {@link Refusal} if a request says that its body is a part of a larger one. */
 export function checkIsWhole({ headers, url = "/" }: IncomingMessage): void {
   const query = queryOf(url);
-  const row = ROWS.find(({ fits }) => fits(headers, query));
+  const row = ROWS.find((each) => each.fits(headers, query));
   if (row === undefined) return;
   throw new Refusal(
     422,

@@ -261,8 +261,8 @@ test("a sidecar before one: refusals pass as they are", async () => {
 });
 
 describe("hosts and web pages", () => {
-  const ask = async (sidecar: Sidecar, head: string, at: { host: string; port: number } = sidecar.listen): Promise<string> =>
-    (await speak({ listen: at } as Sidecar, `${head}\r\nConnection: close\r\n\r\n`)).split("\r\n")[0]!;
+  const ask = async (sidecar: Sidecar, request: string, at: { host: string; port: number } = sidecar.listen): Promise<string> =>
+    (await speak({ listen: at } as Sidecar, `${request}\r\nConnection: close\r\n\r\n`)).split("\r\n")[0]!;
 
   test.each([
     ["GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:4180", 200],
@@ -290,9 +290,9 @@ describe("hosts and web pages", () => {
     ["GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nOrigin: null", 403],
     ["GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost@evil.example", 403],
     ["POST /v1/jobs/a/streams/s HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\nContent-Length: 0", 403],
-  ])("%j: %i", async (head, status) => {
+  ])("%j: %i", async (request, status) => {
     const { sidecar, logs } = await start({ hosts: ["ci.example.org"] });
-    expect(await ask(sidecar, head)).toContain(` ${status} `);
+    expect(await ask(sidecar, request)).toContain(` ${status} `);
     const isRefused = status === 421 || status === 403;
     if (status !== 400)
       expect(logs).toEqual(isRefused ? [expect.stringMatching(status === 421 ? /^warn: refused \(host\): .*auth\.hosts/ : /^warn: refused \(origin\): /)] : []);
@@ -300,8 +300,8 @@ describe("hosts and web pages", () => {
 
   test("on the port of health too, over HTTP/2 by :authority; over a Unix socket any name", async () => {
     const { sidecar } = await start();
-    expect(await ask(sidecar, "GET /metrics HTTP/1.1\r\nHost: evil.example", sidecar.admin!)).toContain(" 421 ");
-    expect(await ask(sidecar, "GET /metrics HTTP/1.1\r\nHost: localhost", sidecar.admin!)).toContain(" 200 ");
+    expect(await ask(sidecar, "GET /metrics HTTP/1.1\r\nHost: evil.example", sidecar.admin)).toContain(" 421 ");
+    expect(await ask(sidecar, "GET /metrics HTTP/1.1\r\nHost: localhost", sidecar.admin)).toContain(" 200 ");
     const session = connectHttp2(`http://127.0.0.1:${sidecar.listen.port}`);
     onTestFinished(() => session.destroy());
     for (const [authority, status] of [
