@@ -27,10 +27,10 @@ export type ErrorCode =
   | "LV_RE2_MISSING"
   /** The native addon refused an argument: a defect of ours. */
   | "LV_NATIVE_ARGUMENT"
-  /** The audit could not be written and is closed for good: the caller must not go on as if it were. */
+  /** The audit cannot be written now: the caller must not go on as if it were. It is tried again. */
   | "LV_AUDIT_WRITE"
-  /** More records wait for the disk than `maxQueueBytes`; nothing of this call was taken. */
-  | "LV_AUDIT_FULL"
+  /** The audit was written by a newer version of logveil. */
+  | "LV_AUDIT_FORMAT"
   /** Another process writes the audit of this folder. */
   | "LV_AUDIT_LOCKED"
   /** A signing or public key that cannot be used, or that others can read. */

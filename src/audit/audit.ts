@@ -1,57 +1,28 @@
-/** The writer: takes entries, numbers, chains and signs them, and says when they are on disk. Composition of folder, lock, key and journal. */
-import { chmodSync, mkdirSync, statSync } from "node:fs";
+/**
+ * The writer: takes entries, and says when they are on disk. What waits is written together, with one fdatasync (group commit). Read `#run`. An audit that cannot be written keeps
+ * what waits, rejects who waits, and tries until it can.
+ */
 import { join } from "node:path";
 import { type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
-import { type Lock, LOCK_RENEW_MS, takeLock } from "../lock.js";
-import { type Link, MAX_LINE_BYTES, seal, type Sealed } from "./chain.js";
-import { fileName, keyFile, MAX_QUEUE_BYTES, type Resumption, resume } from "./folder.js";
-import { Journal, type OpenFile } from "./journal.js";
+import { LOCK_RENEW_MS, type Lock, takeLock } from "../lock.js";
+import { Batch, CHECKPOINT, type Place, type Sealing } from "./batch.js";
+import { type Draft, drafted, type Link, MAX_LINE_BYTES } from "./chain.js";
+import { BATCH_BYTES, headFile, keyFile, makeFolder, type Resumption, resume, writeHead } from "./folder.js";
+import { Journal } from "./journal.js";
 import { openSigner, type Signer } from "./keys.js";
 import { Ledger, type LedgerOptions } from "./ledger.js";
+import { type AuditOptions, type AuditTimes, checkOptions, limitsOf } from "./options.js";
+import { prunable, removeFiles } from "./prune.js";
+import { FairQueue, OWN_SHARE, type Waiter, type Waiting } from "./queue.js";
 import { type AuditEntry, recorded } from "./records.js";
 
-/** Version of what README.md defines. */
-const FORMAT = 1;
-
-export interface AuditOptions {
-  /** Folder of the audit; made, mode 0700, where it is missing. */
-  readonly folder: string;
-  /** Signing key, PKCS#8 PEM; absent: `audit.key` in the folder. Made where it is missing. */
-  readonly keyFile?: string;
-  /** Digest of the policy in force, up to 64 hex digits: stands in every entry that has none of its own. */
-  readonly policy?: string;
-  /** A checkpoint is written after so many records. Default 1,000. */
-  readonly checkpointRecords?: number;
-  /** And so many milliseconds after a record that none covers yet. Default 10,000. */
-  readonly checkpointMs?: number;
-  /** Size from which on a new file is begun, in bytes. Default 64 MiB. */
-  readonly maxFileBytes?: number;
-  /** Age from which on the next record begins a new file, in milliseconds. Default one day. */
-  readonly maxFileMs?: number;
-  /** Most bytes that wait for the disk; up to 8 MiB, the default. */
-  readonly maxQueueBytes?: number;
-  /** Called once when the audit has closed itself, with what then every call rejects with. */
-  readonly onFailure?: (error: LogveilError) => void;
-  readonly blake3?: Blake3;
-  readonly openFile?: OpenFile;
-  /** Milliseconds since the epoch. */
-  readonly now?: () => number;
-}
-
-const DEFAULTS = Object.freeze({
-  checkpointRecords: 1000,
-  checkpointMs: 10_000,
-  maxFileBytes: 64 << 20,
-  maxFileMs: 24 * 3600 * 1000,
-  maxQueueBytes: MAX_QUEUE_BYTES,
-});
-
-/** A record before it is sealed. */
-interface Draft {
-  readonly type: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
+/** How often an audit that cannot be written is tried again, in milliseconds. */
+const RETRY_MS = 1000;
+/** How often files are looked for that are too old, in milliseconds. */
+const PRUNE_MS = 3_600_000;
+/** Room in a line for what stands around the fields. */
+const FRAME_BYTES = 1024;
 
 export interface AuditStats {
   /** Records sealed by this writer, checkpoints and the like included. */
@@ -64,17 +35,28 @@ export interface AuditStats {
   readonly file: string;
 }
 
+/** Why an audit is not written. */
+interface Failure {
+  readonly error: LogveilError;
+  /** Since when, in milliseconds since the epoch. */
+  readonly since: number;
+  /** It is not tried again. */
+  readonly isFinal: boolean;
+}
+
+/** What is being written. */
+interface Flight {
+  readonly shares: ReadonlySet<string>;
+  readonly waiters: Waiter[];
+  readonly bytes: number;
+}
+
 /**
  * Opens the audit of a folder: takes its lock, reads its last file, puts a torn tail aside, begins a new file. The chain goes on.
- * Throws `LV_USAGE`, `LV_AUDIT_LOCKED`, `LV_AUDIT_KEY`, `LV_AUDIT_BROKEN`, `LV_AUDIT_WRITE`, `LV_IO`.
+ * Throws `LV_USAGE`, `LV_AUDIT_LOCKED`, `LV_AUDIT_KEY`, `LV_AUDIT_BROKEN`, `LV_AUDIT_FORMAT`, `LV_AUDIT_WRITE`, `LV_IO`.
  */
 export async function openAudit(options: AuditOptions): Promise<Audit> {
-  for (const name of ["checkpointRecords", "checkpointMs", "maxFileBytes", "maxFileMs", "maxQueueBytes"] as const) {
-    const value = options[name] ?? DEFAULTS[name];
-    if (!Number.isSafeInteger(value) || value < 1) throw new LogveilError("LV_USAGE", `audit: ${name} must be a whole number of 1 or more`);
-  }
-  if ((options.maxQueueBytes ?? 0) > MAX_QUEUE_BYTES) throw new LogveilError("LV_USAGE", `audit: maxQueueBytes may be ${MAX_QUEUE_BYTES} at most`);
-  if (options.policy !== undefined && !/^[0-9a-f]{1,64}$/.test(options.policy)) throw new LogveilError("LV_USAGE", "audit: policy must be up to 64 hex digits");
+  checkOptions(options);
   makeFolder(options.folder);
   const lock = takeLock(join(options.folder, "audit.lock"), { code: "LV_AUDIT_LOCKED", does: "writes the audit of this folder" });
   try {
@@ -89,63 +71,47 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
   }
 }
 
-/** Refuses a folder that others may write: they could replace files whatever their mode. */
-function makeFolder(folder: string): void {
-  try {
-    if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) chmodSync(folder, 0o700);
-    const mode = statSync(folder).mode & 0o777;
-    if (process.platform !== "win32" && (mode & 0o022) !== 0)
-      throw new LogveilError("LV_IO", `${folder}: others may write into the audit folder (mode ${mode.toString(8)}); chmod 700`, { facts: { mode } });
-  } catch (error) {
-    if (error instanceof LogveilError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_IO", `${folder}: the audit folder cannot be made (${code})`, { cause: error, facts: { code } });
-  }
-}
-
 export class Audit {
   readonly #options: AuditOptions;
-  readonly #limits: typeof DEFAULTS;
-  readonly #blake3: Blake3;
-  readonly #now: () => number;
+  readonly #limits: AuditTimes;
+  readonly #sealing: Sealing;
   readonly #lock: Lock;
-  readonly #signer: Signer;
   readonly #journal: Journal;
+  readonly #queue: FairQueue;
   readonly #timers: NodeJS.Timeout[];
-  /** The next record. */
-  #seq: number;
-  #prev: string;
-  #number: number;
-  #file = "";
-  #fileBytes = 0;
-  #fileSince = 0;
-  /** Records since the last checkpoint. */
-  #unsigned = 0;
-  #records = 0;
-  #failure: LogveilError | undefined;
+  /** Behind the last record that is durable. */
+  #place: Place;
+  #flight: Flight | undefined;
+  #running: Promise<void> | undefined;
+  #pruning: Promise<void> | undefined;
+  #failure: Failure | undefined;
+  #retry: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  #accounts = 0;
 
   private constructor(options: AuditOptions, lock: Lock, signer: Signer, from: Resumption) {
     this.#options = options;
-    this.#limits = { ...DEFAULTS, ...Object.fromEntries(Object.entries(options).filter(([key, value]) => key in DEFAULTS && value !== undefined)) };
-    this.#blake3 = options.blake3 ?? fastBlake3();
-    this.#now = options.now ?? Date.now;
+    this.#limits = limitsOf(options);
+    const { checkpointRecords, maxQueueBytes, checkpointMs } = this.#limits;
+    this.#sealing = { blake3: options.blake3 ?? fastBlake3(), signer, checkpointRecords, now: options.now ?? Date.now };
     this.#lock = lock;
-    this.#signer = signer;
-    this.#seq = from.seq;
-    this.#prev = from.prev;
-    this.#number = from.number;
-    this.#file = from.previous ?? "";
-    this.#journal = new Journal(options.folder, (error) => this.#failed(error), options.openFile);
+    this.#place = {
+      seq: from.seq,
+      prev: from.prev,
+      number: from.number,
+      file: from.previous ?? "",
+      fileBytes: 0,
+      fileSince: 0,
+      isOver: true,
+      unsigned: 0,
+      records: 0,
+    };
+    this.#journal = new Journal(options.folder, options.openFile);
+    this.#queue = new FairQueue(maxQueueBytes);
     this.#timers = [
-      setInterval(() => this.#sign(), this.#limits.checkpointMs),
-      setInterval(() => {
-        try {
-          lock.renew();
-        } catch (error) {
-          this.#journal.fail(error instanceof LogveilError ? error : new LogveilError("LV_AUDIT_WRITE", "audit: the lock cannot be renewed", { cause: error }));
-        }
-      }, LOCK_RENEW_MS),
+      setInterval(() => this.#sign(), checkpointMs),
+      setInterval(() => this.#renewLock(), LOCK_RENEW_MS),
+      setInterval(() => this.#prune(), PRUNE_MS),
     ];
     for (const timer of this.#timers) timer.unref();
   }
@@ -153,161 +119,303 @@ export class Audit {
   /** For `openAudit` only. */
   static async begin(options: AuditOptions, lock: Lock, signer: Signer, from: Resumption): Promise<Audit> {
     const audit = new Audit(options, lock, signer, from);
-    const recovered = from.recovered.map(({ file, side, bytes, blake3 }) => ({ type: "recovered", fields: { file, side, bytes, blake3 } }));
-    await audit.#beginFile([...recovered, { type: "start", fields: audit.#policyField() }]);
+    const recovered = from.recovered.map(({ file, side, bytes, blake3 }) => audit.#draft("recovered", { file, side, bytes, blake3 }));
+    const batch = new Batch(audit.#place, audit.#sealing);
+    batch.begin([...recovered, audit.#draft("start", audit.#policyField())]);
+    try {
+      await audit.#persist(batch);
+      await audit.#writeHead(batch);
+    } catch (error) {
+      for (const timer of audit.#timers) clearInterval(timer);
+      await audit.#journal.close().catch(() => undefined);
+      throw error;
+    }
+    audit.#prune();
     return audit;
   }
 
-  /** The last record that was sealed; it is on disk once the promise of its `append` has resolved. */
+  /** The last record that is on disk. */
   get tip(): Link {
-    return { seq: this.#seq - 1, hash: this.#prev };
+    return { seq: this.#place.seq - 1, hash: this.#place.prev };
   }
 
   get stats(): AuditStats {
-    return { records: this.#records, syncs: this.#journal.syncs, queuedBytes: this.#journal.queuedBytes, file: this.#file };
+    const { records, file } = this.#place;
+    return { records, syncs: this.#journal.syncs, queuedBytes: this.#queue.bytes + (this.#flight?.bytes ?? 0), file };
+  }
+
+  /** Why nothing is put on record now; undefined: nothing stands against it. `isFinal`: only another start mends it. */
+  get failure(): { readonly error: LogveilError; readonly isFinal: boolean } | undefined {
+    return this.#failure;
   }
 
   /**
-   * Records entries, together and in order; resolves with the last one's number and hash when all are on disk. Entries are read before this returns.
-   * Rejects with `LV_USAGE` or `LV_AUDIT_FULL`, and nothing is taken; with `LV_AUDIT_WRITE` or `LV_AUDIT_LOCKED`, and the audit is closed for good: what was to be
-   * acknowledged must not be; with `LV_CLOSED` after `close`. Without entries it is a barrier: resolves when all before it is on disk.
+   * Records entries, in order; resolves with the last one's number and hash when all are on disk. Entries are read before this returns, and keep their order with those of the same
+   * `share`; shares have their turns. Rejects with `LV_USAGE`, and nothing is taken; with `LV_AUDIT_WRITE` while the audit cannot be written: the entries wait and are
+   * written as soon as it can, but what was to be acknowledged must not be; with `LV_AUDIT_LOCKED` for good; with `LV_CLOSED` after `close`. Without entries it resolves
+   * when all before it is on disk. It takes whatever comes: whoever has much to append waits for `room`.
    */
-  async append(entries: AuditEntry | readonly AuditEntry[]): Promise<Link> {
-    if (this.#failure !== undefined) throw this.#failure;
+  async append(entries: AuditEntry | readonly AuditEntry[], share = OWN_SHARE): Promise<Link> {
+    if (this.#failure?.isFinal === true) throw this.#failure.error;
     if (this.#closing !== undefined) throw new LogveilError("LV_CLOSED", "the audit has been closed");
-    const drafts = (Array.isArray(entries) ? (entries as readonly AuditEntry[]) : [entries as AuditEntry]).map((entry) => ({
-      type: entry.type,
-      fields: recorded(entry, this.#options.policy),
-    }));
-    const { queuedBytes } = this.#journal;
-    const { maxFileBytes, maxFileMs, maxQueueBytes } = this.#limits;
-    const full = (bytes: number): boolean => queuedBytes > 0 && queuedBytes + bytes > maxQueueBytes;
-    if (drafts.length === 0) return this.#barrier();
-    if (full(0)) throw this.#full();
-    if (this.#fileBytes >= maxFileBytes || this.#now() - this.#fileSince >= maxFileMs) this.#rotate();
-    const sealed = this.#chain(drafts);
-    const bytes = sealed.reduce((sum, { line }) => sum + line.length, 0);
-    if (bytes > MAX_QUEUE_BYTES || sealed.some(({ line }) => line.length > MAX_LINE_BYTES))
-      throw new LogveilError("LV_USAGE", `audit: one append may have ${MAX_QUEUE_BYTES} bytes, one record ${MAX_LINE_BYTES}`, { facts: { bytes } });
-    if (full(bytes)) throw this.#full();
-    const written = this.#put(sealed);
-    const { tip } = this;
-    if (this.#unsigned >= this.#limits.checkpointRecords) this.#sign();
-    await written;
-    return tip;
+    const drafts = (Array.isArray(entries) ? (entries as readonly AuditEntry[]) : [entries as AuditEntry]).map((entry) =>
+      this.#draft(entry.type, recorded(entry, this.#options.policy)),
+    );
+    const tooLong = drafts.find(({ body }) => Buffer.byteLength(body) > MAX_LINE_BYTES - FRAME_BYTES);
+    if (tooLong !== undefined) throw new LogveilError("LV_USAGE", `audit: one record may have ${MAX_LINE_BYTES} bytes`, { facts: { type: tooLong.type } });
+    if (drafts.length > 0) return this.#enqueue(drafts, share);
+    await this.drained();
+    return this.tip;
   }
 
   /** Resolves when all that was appended before is on disk. Rejects as `append` does. */
   async drained(): Promise<void> {
-    await this.append([]);
+    await Promise.all([...new Set([...this.#queue.shares, ...(this.#flight?.shares ?? [])])].map((share) => this.settled(share)));
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 
-  async #barrier(): Promise<Link> {
-    const { tip } = this;
-    await this.#journal.put(this.#file, Buffer.alloc(0));
-    return tip;
+  /** Resolves when all that was appended to a share before is on disk. Rejects as `append` does. */
+  async settled(share: string): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const waited = new Promise<Link>((resolve, reject) => {
+      if (this.#queue.has(share)) this.#queue.add(share, [{ waiter: { resolve, reject } }]);
+      else if (this.#flight?.shares.has(share) === true) this.#flight.waiters.push({ resolve, reject });
+      else resolve(this.tip);
+    });
+    await waited;
   }
 
-  /** The account of one stream, to be fed with what comes in and goes out; append its `summary()`. */
-  ledger(options: Omit<LedgerOptions, "blake3">): Ledger {
-    return new Ledger({ ...options, blake3: this.#blake3 });
+  /** Whether a share may append more without waiting. */
+  hasRoom(share: string): boolean {
+    return this.#queue.hasRoom(share);
+  }
+
+  /** Resolves when a share may append more. Rejects as `append` does. */
+  async room(share: string): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    await this.#queue.room(share);
+  }
+
+  /** The account of one stream, to be fed with what comes in and goes out; append its `findings()` and, at the end, its `summary()`. */
+  ledger(options: Omit<LedgerOptions, "blake3" | "account">): Ledger {
+    return new Ledger({ ...options, account: ++this.#accounts, blake3: this.#sealing.blake3 });
   }
 
   /** Signs what there is; resolves with the checkpoint's number and hash when it is on disk. Rejects as `append` does. */
   async checkpoint(): Promise<Link> {
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) throw this.#failure.error;
     if (this.#closing !== undefined) throw new LogveilError("LV_CLOSED", "the audit has been closed");
-    const written = this.#putCheckpoint();
-    const { tip } = this;
-    await written;
-    return tip;
+    return this.#enqueue([CHECKPOINT], OWN_SHARE);
   }
 
-  /** Writes `stop` and a last checkpoint, gives the lock back. Rejects with `LV_AUDIT_WRITE`, also if the audit had closed itself before. */
+  /** Writes what waits, `stop` and a last checkpoint, gives the lock back. Rejects with `LV_AUDIT_WRITE` if the audit cannot be written. */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
   }
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    if (this.#failure !== undefined) throw this.#failure;
+    clearTimeout(this.#retry);
     try {
-      await Promise.all([this.#put(this.#chain([{ type: "stop", fields: this.#policyField() }])), this.#putCheckpoint()]);
-      await this.#journal.close();
+      await this.#pruning;
+      await this.#running;
+      if (this.#failure?.isFinal === false) await this.#reopen();
+      if (this.#failure !== undefined) throw this.#failure.error;
+      // Behind all others.
+      await this.drained();
+      await this.#enqueue([this.#draft("stop", this.#policyField()), CHECKPOINT], OWN_SHARE);
     } finally {
+      clearTimeout(this.#retry);
+      // A file that failed may fail to close too, which changes nothing.
+      await this.#journal.close().catch(() => undefined);
       this.#lock.release();
     }
   }
 
-  /** The journal has ended with an error. */
-  #failed(error: LogveilError): void {
-    this.#failure = error;
-    for (const timer of this.#timers) clearInterval(timer);
-    // A file that failed may fail to close too, which changes nothing.
-    ignored(this.#journal.close());
-    // In `close` the lock is given back there.
-    if (this.#closing === undefined) this.#lock.release();
-    this.#options.onFailure?.(error);
-  }
-
-  /** Lines for drafts, one after the other, from the tip on. Changes nothing: `#put` takes them. */
-  #chain(drafts: readonly Draft[], sign?: (body: Buffer) => string): Sealed[] {
-    const time = new Date(this.#now()).toISOString();
-    let prev = this.#prev;
-    return drafts.map(({ type, fields }, i) => {
-      const sealed = seal(this.#blake3, { seq: this.#seq + i, time, prev }, type, fields, sign);
-      prev = sealed.hash;
-      return sealed;
+  #enqueue(drafts: readonly Draft[], share: string): Promise<Link> {
+    const items: Waiting[] = drafts.map((draft) => ({ draft }));
+    if (this.#failure !== undefined) {
+      this.#queue.add(share, items);
+      return Promise.reject(this.#failure.error);
+    }
+    return new Promise((resolve, reject) => {
+      this.#queue.add(share, [...items.slice(0, -1), { ...items.at(-1)!, waiter: { resolve, reject } }]);
+      this.#running ??= this.#run();
     });
   }
 
-  #put(sealed: readonly Sealed[], head?: Buffer): Promise<void> {
-    const bytes = sealed.length === 1 ? sealed[0]!.line : Buffer.concat(sealed.map(({ line }) => line));
-    this.#seq += sealed.length;
-    this.#prev = sealed.at(-1)?.hash ?? this.#prev;
-    this.#fileBytes += bytes.length;
-    this.#unsigned += sealed.length;
-    this.#records += sealed.length;
-    return this.#journal.put(this.#file, bytes, head);
+  /** Writes what waits, batch by batch. */
+  async #run(): Promise<void> {
+    // Later in this turn more may come, which then shares the sync.
+    await Promise.resolve();
+    while (!this.#queue.isEmpty && this.#failure === undefined) {
+      const isNewFile = this.#isFileOver;
+      try {
+        if (isNewFile) await this.#endFile();
+        await this.#write(this.#queue.takeUpTo(BATCH_BYTES), isNewFile);
+      } catch (error) {
+        this.#fail(error);
+      }
+      if (isNewFile) this.#prune();
+    }
+    this.#running = undefined;
   }
 
-  #putCheckpoint(): Promise<void> {
-    const [sealed] = this.#chain([{ type: "checkpoint", fields: { file: this.#file, key: this.#signer.keyId } }], (body) => this.#signer.sign(body));
-    const written = this.#put([sealed!], sealed!.line);
-    this.#unsigned = 0;
-    return written;
+  get #isFileOver(): boolean {
+    const { isOver, fileBytes, fileSince } = this.#place;
+    return isOver || fileBytes >= this.#limits.maxFileBytes || this.#sealing.now() - fileSince >= this.#limits.maxFileMs;
   }
 
-  /** Begins a file, in one write with its first checkpoint: a file without one was not written by us. */
-  #beginFile(drafts: readonly Draft[]): Promise<unknown> {
-    const now = this.#now();
-    const previous = this.#file === "" ? {} : { previous: this.#file };
-    this.#file = fileName(new Date(now).toISOString(), this.#number++);
-    this.#fileBytes = 0;
-    this.#fileSince = now;
-    const open = { type: "open", fields: { format: FORMAT, file: this.#file, ...previous, key: this.#signer.keyId } };
-    return Promise.all([this.#put(this.#chain([open, ...drafts])), this.#putCheckpoint()]);
+  /** Ends the file with a checkpoint. */
+  async #endFile(): Promise<void> {
+    const batch = new Batch(this.#place, this.#sealing);
+    if (this.#place.unsigned > 0) batch.checkpoint();
+    await this.#persist(batch);
+    this.#place = { ...this.#place, isOver: true };
+    await this.#writeHead(batch);
   }
 
-  #rotate(): void {
-    ignored(this.#putCheckpoint());
-    ignored(this.#beginFile([]));
+  /** Writes what was taken from the queue, and tells who waits for it. What could not be written is put back. */
+  async #write(taken: readonly (Waiting & { readonly share: string })[], isNewFile: boolean): Promise<void> {
+    const batch = new Batch(this.#place, this.#sealing);
+    if (isNewFile) batch.begin([]);
+    const links = taken.map(({ draft }) => draft && batch.add(draft));
+    const flight = { shares: new Set(taken.map(({ share }) => share)), waiters: taken.flatMap(({ waiter }) => waiter ?? []), bytes: batch.bytes.length };
+    this.#flight = flight;
+    try {
+      await this.#persist(batch);
+    } catch (error) {
+      this.#flight = undefined;
+      this.#queue.restore(taken.flatMap(({ draft, share }) => (draft === undefined ? [] : [{ draft, share }])));
+      for (const { reject } of flight.waiters) reject(error as Error);
+      throw error;
+    }
+    // They are on disk, whatever becomes of the head.
+    const headFailure = await this.#writeHead(batch).catch((error: LogveilError) => error);
+    this.#flight = undefined;
+    for (const [i, { waiter }] of taken.entries()) waiter?.resolve(links[i] ?? this.tip);
+    for (const { resolve } of flight.waiters) resolve(this.tip);
+    if (headFailure !== undefined) throw headFailure;
   }
 
-  /** The timer's checkpoint, and the one after so many records. */
+  /** Throws `LV_AUDIT_WRITE`. */
+  async #persist(batch: Batch): Promise<void> {
+    try {
+      if (!batch.isEmpty) await this.#journal.write(batch.place.file, batch.bytes);
+    } catch (error) {
+      throw writeError(this.#journal.path(batch.place.file), error);
+    }
+    this.#place = batch.place;
+  }
+
+  /** Throws `LV_AUDIT_WRITE`. */
+  async #writeHead({ head }: Batch): Promise<void> {
+    const { folder } = this.#options;
+    try {
+      if (head !== undefined) await writeHead(folder, head);
+    } catch (error) {
+      throw writeError(headFile(folder), error);
+    }
+  }
+
+  /** Nothing is written any more, until it can be. */
+  #fail(error: unknown): void {
+    const failure = error as LogveilError;
+    this.#failure = { error: failure, since: this.#sealing.now(), isFinal: false };
+    this.#queue.rejectWaiters(failure);
+    this.#options.onFailure?.(failure);
+    this.#retryLater();
+  }
+
+  #retryLater(): void {
+    if (this.#closing === undefined) this.#retry = setTimeout(() => void this.#reopen(), this.#options.retryMs ?? RETRY_MS).unref();
+  }
+
+  /** Tries to go on where the disk has the audit, with a record of what happened; what waits follows it. */
+  async #reopen(): Promise<void> {
+    const { since, error } = this.#failure!;
+    try {
+      const cutBytes = await this.#journal.repair();
+      const until = this.#sealing.now();
+      const { bytes: waiting } = this.#queue;
+      const gap = this.#draft("gap", { from: new Date(since).toISOString(), until: new Date(until).toISOString(), code: error.facts["code"], cutBytes, waiting });
+      const batch = new Batch(this.#place, this.#sealing);
+      if (this.#place.isOver) batch.begin([gap]);
+      else {
+        batch.add(gap);
+        batch.checkpoint();
+      }
+      await this.#persist(batch);
+      await this.#writeHead(batch);
+    } catch (again) {
+      // Another reason may stand against it by now.
+      const next = again instanceof LogveilError ? again : writeError(this.#journal.path(this.#place.file), again);
+      if (this.#failure?.isFinal === false) this.#failure = { error: next, since, isFinal: false };
+      return this.#retryLater();
+    }
+    if (this.#failure?.isFinal === true) return;
+    this.#failure = undefined;
+    this.#options.onRecovery?.(this.#sealing.now() - since);
+    this.#running ??= this.#run();
+  }
+
+  /** Whoever has taken the lock writes the folder now. */
+  #renewLock(): void {
+    try {
+      this.#lock.renew();
+    } catch (error) {
+      const failure =
+        error instanceof LogveilError ? error : new LogveilError("LV_AUDIT_WRITE", `${this.#options.folder}: the lock of the audit cannot be renewed`, { cause: error });
+      // The disk may be full: only a lock that another has is lost.
+      if (failure.code !== "LV_AUDIT_LOCKED") return;
+      for (const timer of this.#timers) clearInterval(timer);
+      clearTimeout(this.#retry);
+      this.#failure = { error: failure, since: this.#sealing.now(), isFinal: true };
+      this.#queue.rejectWaiters(failure);
+      this.#options.onFailure?.(failure);
+    }
+  }
+
+  /** The timer's checkpoint. */
   #sign(): void {
-    if (this.#unsigned > 0 && this.#failure === undefined) ignored(this.#putCheckpoint());
+    if (this.#place.unsigned > 0 && this.#failure === undefined) ignored(this.#enqueue([CHECKPOINT], OWN_SHARE));
+  }
+
+  /** Removes the oldest files that need not be kept; a signed record tells what they were, before. */
+  #prune(): void {
+    const { maxAgeMs, maxBytes } = this.#options;
+    if (maxAgeMs === undefined && maxBytes === undefined) return;
+    if (this.#pruning !== undefined || this.#closing !== undefined || this.#failure !== undefined) return;
+    this.#pruning = this.#removeOld().finally(() => (this.#pruning = undefined));
+    // What could not be removed now is tried again.
+    ignored(this.#pruning);
+  }
+
+  async #removeOld(): Promise<void> {
+    const { folder, maxAgeMs, maxBytes } = this.#options;
+    const keep = { ...(maxAgeMs !== undefined && { olderThan: this.#sealing.now() - maxAgeMs }), ...(maxBytes !== undefined && { maxBytes }) };
+    for (;;) {
+      const files = await prunable(this.#sealing.blake3, folder, this.#place.file, keep);
+      if (files.length === 0) return;
+      await this.#enqueue([this.#draft("pruned", { files }), CHECKPOINT], OWN_SHARE);
+      await removeFiles(folder, files);
+      this.#options.onPruned?.(files.length, files.at(-1)!.seq);
+    }
+  }
+
+  #draft(type: string, fields: Readonly<Record<string, unknown>>): Draft {
+    return drafted(type, new Date(this.#sealing.now()).toISOString(), fields);
   }
 
   #policyField(): Record<string, string> {
     return this.#options.policy === undefined ? {} : { policy: this.#options.policy };
   }
-
-  #full(): LogveilError {
-    const { queuedBytes } = this.#journal;
-    return new LogveilError("LV_AUDIT_FULL", `audit: ${queuedBytes} bytes wait for the disk; nothing was taken`, { facts: { queuedBytes } });
-  }
 }
 
-/** Of a write that nobody waits for: its failure has closed the audit, which `append` and `onFailure` tell. */
+function writeError(path: string, error: unknown): LogveilError {
+  const { code } = error as NodeJS.ErrnoException;
+  return new LogveilError("LV_AUDIT_WRITE", `${path}: the audit cannot be written (${code ?? "unknown"}); it is tried again`, { cause: error, facts: { code } });
+}
+
+/** Of a write that nobody waits for: its failure is told by `append` and `onFailure`. */
 const ignored = (written: Promise<unknown>): void => void written.catch(() => {});

@@ -5,6 +5,9 @@
  */
 import { type Blake3, BLAKE3_BYTES } from "../blake3.js";
 
+/** Version of what README.md defines, as this code writes it; it reads that one and those before. */
+export const FORMAT = 2;
+
 /** `prev` of the very first record. */
 export const GENESIS = "0".repeat(BLAKE3_BYTES * 2);
 
@@ -44,18 +47,27 @@ export interface Unsealed extends Link {
 /** Answers the base64 of the signature over `body`. */
 export type Sign = (body: Buffer) => string;
 
-/** Makes a line of fields (in this order), the hash before it, and, for a checkpoint, a signature. */
-export function seal(
-  blake3: Blake3,
-  place: { readonly seq: number; readonly time: string; readonly prev: string },
-  type: string,
-  fields: Readonly<Record<string, unknown>>,
-  sign?: Sign,
-): Sealed {
-  let text = JSON.stringify({ seq: place.seq, time: place.time, type, ...fields, prev: place.prev }).slice(0, -1);
+/** A record before it has its place in the chain: written once, however often it is sealed. */
+export interface Draft {
+  readonly type: string;
+  /** RFC 3339, UTC. */
+  readonly time: string;
+  /** Its fields as JSON, without the braces; empty: none. */
+  readonly body: string;
+}
+
+/** Writes the fields of a record, in this order. */
+export function drafted(type: string, time: string, fields: Readonly<Record<string, unknown>>): Draft {
+  return { type, time, body: JSON.stringify(fields).slice(1, -1) };
+}
+
+/** Makes a line of a draft, the hash before it, and, for a checkpoint, a signature. */
+export function seal(blake3: Blake3, { seq, prev }: { readonly seq: number; readonly prev: string }, { type, time, body }: Draft, sign?: Sign): Sealed {
+  const fields = body === "" ? "" : `${body},`;
+  let text = `{"seq":${seq},"time":"${time}","type":"${type}",${fields}"prev":"${prev}"`;
   if (sign !== undefined) text += `${SIGNATURE_FIELD}${sign(Buffer.from(text))}"`;
   const hash = blake3.hashHex(Buffer.from(text));
-  return { seq: place.seq, hash, line: Buffer.from(`${text}${HASH_FIELD}${hash}"}\n`) };
+  return { seq, hash, line: Buffer.from(`${text}${HASH_FIELD}${hash}"}\n`) };
 }
 
 /** Reads a line without its LF. A string says why it is no record; it holds nothing of the line. */

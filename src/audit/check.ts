@@ -5,7 +5,8 @@
  * (dropped); the next line follows the odd one (the one before it was rewritten) or not. So after a break lines are read on, with nothing kept but the odd one.
  */
 import type { Blake3 } from "../blake3.js";
-import { GENESIS, type Link, signedPart, type Unsealed, unseal } from "./chain.js";
+import { LogveilError } from "../errors.js";
+import { FORMAT, GENESIS, type Link, signedPart, type Unsealed, unseal } from "./chain.js";
 import type { PublicKey } from "./keys.js";
 
 /** Where a record stands. */
@@ -44,8 +45,16 @@ export interface CheckOptions {
   readonly pins?: readonly Pin[];
   /** Told of every good record. */
   readonly seen?: (record: Unsealed, place: Place) => void;
-  /** `genesis`: the first record must be record 0. `anywhere` (default): where the first file begins is believed. */
+  /** `genesis`: the first record must be record 0, or follow files of which a signed record says that they were removed. `anywhere` (default): where the first file begins is believed. */
   readonly start?: "genesis" | "anywhere";
+}
+
+/** Where an audit begins whose oldest files were removed, and the record that says so. */
+interface Beginning {
+  readonly spot: Spot;
+  /** The last record that was removed. */
+  readonly before: Link;
+  provedBy?: number;
 }
 
 interface Odd {
@@ -65,6 +74,7 @@ export class ChainCheck {
   #next: { readonly seq: number; readonly prev: string } | undefined;
   #odd: Odd | undefined;
   readonly #unmet: Set<Pin>;
+  #beginning: Beginning | undefined;
   #lastPrev = "";
   #lastType = "";
 
@@ -91,6 +101,11 @@ export class ChainCheck {
     return this.#lastType === "stop";
   }
 
+  /** The record that tells of the removal of what stood before the first one; undefined: there is none. */
+  get prunedBy(): number | undefined {
+    return this.#beginning?.provedBy;
+  }
+
   beginFile(name: string): void {
     if (this.#file !== "") this.endFile();
     this.#file = name;
@@ -114,7 +129,7 @@ export class ChainCheck {
       this.#odd = { spot, why: record };
       return true;
     }
-    if (!this.#follows(record)) {
+    if (!this.#follows(record) && !this.#begins(spot, record)) {
       this.#odd = { spot, record, why: "it does not follow the record before it" };
       return true;
     }
@@ -132,12 +147,18 @@ export class ChainCheck {
     this.endFile();
     if (this.problem === undefined && this.#odd !== undefined) this.#judge(this.#odd, false);
     if (this.problem !== undefined || this.last === undefined) return;
+    const begun = this.#beginning;
+    if (begun !== undefined && !this.#isProved(begun)) {
+      const missing = begun.before.seq === 0 ? "record 0 is" : `records 0 to ${begun.before.seq} are`;
+      return this.#fail("dropped", begun.spot, 0, `${missing} missing before this line, and no signed record says that they were removed`);
+    }
     for (const pin of this.#unmet) {
       const { first, last } = this;
       const end = { file: last.file, line: last.line + 1 };
       if (pin.seq === undefined) return this.#fail("cut", end, last.seq + 1, `no record has the hash that ${pin.source} says`);
       if (pin.seq > last.seq) return this.#fail("cut", end, last.seq + 1, `${pin.source} says that records up to ${pin.seq} were written`);
-      return this.#fail("dropped", first!, pin.seq, `${pin.source} names a record before the first one here`);
+      const removed = begun === undefined ? "" : `, which was removed as record ${begun.provedBy} says`;
+      return this.#fail("dropped", first!, pin.seq, `${pin.source} names a record before the first one here${removed}`);
     }
     if (this.#options.keys !== undefined && this.checkpoint === undefined)
       this.#fail("signature", this.first!, this.first!.seq, "there is no signed checkpoint, though every file begins with one");
@@ -147,13 +168,33 @@ export class ChainCheck {
     return this.#next === undefined || (seq === this.#next.seq && prev === this.#next.prev);
   }
 
+  /** Whether what stood before the first record may have been removed: that must be on record, which only the records behind tell. */
+  #begins(spot: Spot, { seq, prev, type }: Unsealed): boolean {
+    if (this.last !== undefined || spot.line !== 1 || type !== "open" || seq === 0) return false;
+    this.#beginning = { spot, before: { seq: seq - 1, hash: prev } };
+    return true;
+  }
+
+  /** Takes what a record says of files that were removed. */
+  #pruned({ seq, fields }: Unsealed): void {
+    const { before } = this.#beginning ?? {};
+    const files = (fields["files"] ?? []) as readonly Link[];
+    if (files.some((file) => file.seq === before?.seq && file.hash === before.hash)) this.#beginning!.provedBy = seq;
+  }
+
+  #isProved({ provedBy }: Beginning): boolean {
+    const { keys } = this.#options;
+    return provedBy !== undefined && (keys === undefined || (this.checkpoint !== undefined && this.checkpoint.seq > provedBy));
+  }
+
   #fail(kind: Problem["kind"], { file, line }: Spot, seq: number, why: string): void {
     this.problem ??= { kind, file, line, seq, why };
   }
 
   /** Takes a record that follows, if what it says of itself is right too. */
   #accept(spot: Spot, record: Unsealed, bytes: Buffer): boolean {
-    const { seq, hash, prev, type, time } = record;
+    const { seq, hash, prev, type, time, fields } = record;
+    if (type === "open" && Number(fields["format"]) > FORMAT) throw newer(spot, Number(fields["format"]));
     const wrong = (spot.line === 1) === (type === "open") ? this.#misplaced(spot, record) : spot.line === 1 ? NO_OPEN : "an open record stands inside a file";
     if (wrong !== undefined) this.#fail(wrong === NO_OPEN && this.last === undefined ? "dropped" : "changed", spot, seq, wrong);
     if (type === "checkpoint") this.#signature(spot, record, bytes);
@@ -167,6 +208,7 @@ export class ChainCheck {
     if (type === "checkpoint") this.checkpoint = place;
     else this.#lastType = type;
     if (type === "recovered") this.recoveries++;
+    if (type === "pruned") this.#pruned(record);
     this.#options.seen?.(record, place);
     this.first ??= place;
     this.last = place;
@@ -241,5 +283,10 @@ export class ChainCheck {
     return this.#fail("inserted", spot, record.seq, `record ${next.seq} should stand here`);
   }
 }
+
+const newer = ({ file }: Spot, format: number): LogveilError =>
+  new LogveilError("LV_AUDIT_FORMAT", `${file}: the audit was written by a newer logveil (format ${format}); this one knows formats up to ${FORMAT}: use the newer one`, {
+    facts: { format },
+  });
 
 const NO_OPEN = "a file begins with an open record, which is missing here";

@@ -1,5 +1,5 @@
 /** The audit folder: names of its files, their lines, what a crash left at the end of the last one. */
-import { constants } from "node:fs";
+import { chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Blake3 } from "../blake3.js";
@@ -7,14 +7,26 @@ import { LogveilError } from "../errors.js";
 import { GENESIS, MAX_LINE_BYTES, unseal, type Unsealed } from "./chain.js";
 import { ChainCheck } from "./check.js";
 
-/** Most bytes that one append may have, and that may wait for the disk. */
-export const MAX_QUEUE_BYTES = 8 << 20;
-/** Bytes that go to the disk in one write, unless one append has more. */
+/** Bytes that go to the disk in one write, about. */
 export const BATCH_BYTES = 1 << 20;
-/** What a crash can leave unfinished is one write: a longer damaged tail is none that a crash made. */
-const MAX_TAIL_BYTES = MAX_QUEUE_BYTES + BATCH_BYTES;
+/** What a crash can leave unfinished is one write, which had up to 8 MiB when the format was 1: a longer damaged tail is none that a crash made. */
+const MAX_TAIL_BYTES = (8 << 20) + BATCH_BYTES;
 /** Unit of reading. */
 const READ_BYTES = 1 << 20;
+
+/** Makes the folder. Refuses one that others may write: they could replace files whatever their mode. */
+export function makeFolder(folder: string): void {
+  try {
+    if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) chmodSync(folder, 0o700);
+    const mode = statSync(folder).mode & 0o777;
+    if (process.platform !== "win32" && (mode & 0o022) !== 0)
+      throw new LogveilError("LV_IO", `${folder}: others may write into the audit folder (mode ${mode.toString(8)}); chmod 700`, { facts: { mode } });
+  } catch (error) {
+    if (error instanceof LogveilError) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw new LogveilError("LV_IO", `${folder}: the audit folder cannot be made (${code})`, { cause: error, facts: { code } });
+  }
+}
 
 /** A copy of the last checkpoint's line. Tells a chain that was cut behind it; copied elsewhere, also one that was written anew. */
 export const headFile = (folder: string): string => join(folder, "audit.head");
@@ -24,6 +36,12 @@ export const keyFile = (folder: string): string => join(folder, "audit.key");
 export const fileName = (time: string, number: number): string => `audit-${time.replace(/[-:.]/g, "")}-${String(number).padStart(6, "0")}.jsonl`;
 
 const numberOf = (name: string): number => Number(/^audit-\d{8}T\d{9}Z-(\d{6,15})\.jsonl$/.exec(name)?.[1] ?? Number.NaN);
+
+/** When a file was begun, in milliseconds since the epoch. */
+export function timeOf(name: string): number {
+  const [, year, month, day, hour, minute, second, ms] = /^audit-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z-/.exec(name)!;
+  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}.${ms}Z`);
+}
 
 /** Names of the audit files of a folder, in the order of the chain. */
 export async function auditFiles(folder: string): Promise<string[]> {

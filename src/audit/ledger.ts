@@ -1,7 +1,11 @@
-/** The account of one stream: what came in, what went out, what was found; becomes the job's `summary` record. No log bytes outlive a digest. */
+/**
+ * The account of one stream: what came in, what went out, what was found. Findings are gathered and become a record when they are asked for; at the end the account becomes
+ * the stream's `summary` record, with the findings that no record has yet. No log bytes outlive a digest.
+ */
 import { type Blake3, type Blake3Stream, fastBlake3 } from "../blake3.js";
 import type { Finding } from "../types.js";
-import type { SummaryEntry } from "./records.js";
+import { type CauseFields, Causes } from "./causes.js";
+import type { FindingEntry, FindingsEntry, SummaryEntry } from "./records.js";
 
 /** The addon hashes 64 KiB at 5.4 GB/s and 4 KiB at 1.2: small pieces are gathered up to this by default. */
 const GATHER_BYTES = 1 << 16;
@@ -15,6 +19,8 @@ export interface LedgerOptions {
   readonly job?: string;
   readonly stream: string;
   readonly policy?: string;
+  /** Tells this account from others of the same writer, whatever their streams are called. */
+  readonly account: number;
   /** Offset of the input at which a stream goes on that was there before; its output of before is to be fed again. Default 0. */
   readonly resumedAt?: number;
   /** Bytes of output that are kept to be hashed together. */
@@ -33,6 +39,9 @@ export class Ledger {
   #filled = 0;
   #inputBytes: number;
   #outputBytes = 0;
+  readonly #causes = new Causes();
+  /** Findings that records were made of. */
+  #total = 0;
   readonly #kinds = new Map<string, number>();
   readonly #secrets = new Map<string, number>();
   readonly #rules = new Map<string, number>();
@@ -62,23 +71,59 @@ export class Ledger {
     this.#filled += piece.length;
   }
 
-  finding({ kind, secret, rule }: Finding): void {
-    add(this.#kinds, kind);
-    if (rule === undefined) add(this.#secrets, secret);
-    else add(this.#rules, rule);
+  /** Takes a finding, which is the caller's again when this returns. */
+  finding(finding: Finding): void {
+    this.#causes.add(finding);
+  }
+
+  /** Findings of which no record was made yet. */
+  get pending(): number {
+    return this.#causes.count;
+  }
+
+  /** Whether findings must be recorded before more come. */
+  get isFull(): boolean {
+    return this.#causes.isFull;
+  }
+
+  /** The findings of which no record was made yet, as an entry to append; undefined: there are none. */
+  findings(): FindingEntry | FindingsEntry | undefined {
+    const { only } = this.#causes;
+    const causes = this.#take();
+    if (causes.length === 0) return undefined;
+    const place = { ...this.#place(), account: this.#options.account, total: this.#total };
+    return only === undefined ? { type: "findings", ...place, causes } : { type: "finding", ...only, ...place };
+  }
+
+  #place(): { job?: string; stream: string; policy?: string } {
+    const { job, stream, policy } = this.#options;
+    return { ...(job === undefined ? {} : { job }), stream, ...(policy === undefined ? {} : { policy }) };
+  }
+
+  #take(): CauseFields[] {
+    const causes = this.#causes.take(this.#blake3);
+    for (const { kind, secret, rule, count } of causes) {
+      this.#total += count;
+      add(this.#kinds, kind, count);
+      if (rule === undefined) add(this.#secrets, secret, count);
+      else add(this.#rules, rule, count);
+    }
+    return causes;
   }
 
   /** The account as an entry to append. Called once, after the last piece: the digest ends with it. */
   summary(): SummaryEntry {
     const outputBlake3 = this.#digest();
-    const { job, stream, policy, resumedAt = 0 } = this.#options;
+    const causes = this.#take();
+    const { account, resumedAt = 0 } = this.#options;
     const secrets = frequent(this.#secrets);
     const rules = frequent(this.#rules);
     const others = secrets.others + rules.others;
     return {
       type: "summary",
-      ...(job === undefined ? {} : { job }),
-      stream,
+      ...this.#place(),
+      account,
+      total: this.#total,
       inputBytes: this.#inputBytes,
       outputBytes: this.#outputBytes,
       outputBlake3,
@@ -87,7 +132,7 @@ export class Ledger {
       rules: rules.counts,
       ...(others === 0 ? {} : { others }),
       ...(resumedAt === 0 ? {} : { resumedAt }),
-      ...(policy === undefined ? {} : { policy }),
+      ...(causes.length === 0 ? {} : { causes }),
     };
   }
 
@@ -108,7 +153,7 @@ export class Ledger {
   }
 }
 
-const add = (counts: Map<string, number>, name: string): void => void counts.set(name, (counts.get(name) ?? 0) + 1);
+const add = (counts: Map<string, number>, name: string, count: number): void => void counts.set(name, (counts.get(name) ?? 0) + count);
 
 /** The most frequent names with their counts, and how many findings the rest has. */
 function frequent(counts: ReadonlyMap<string, number>): { counts: Record<string, number>; others: number } {

@@ -4,6 +4,7 @@
  */
 import { LogveilError } from "../errors.js";
 import type { Finding, Warning } from "../types.js";
+import type { CauseFields } from "./causes.js";
 
 /** Longest name of a job, stream, secret or rule, in characters: a path may be one. */
 const MAX_NAME = 4096;
@@ -14,6 +15,21 @@ export interface FindingEntry extends Finding {
   readonly job?: string;
   /** Digest of the policy that decided; absent: that of the audit. */
   readonly policy?: string;
+  readonly account?: number;
+  readonly total?: number;
+}
+
+/** Findings of one stream, by their causes; made by a `Ledger`. */
+export interface FindingsEntry {
+  readonly type: "findings";
+  readonly job?: string;
+  readonly stream: string;
+  readonly policy?: string;
+  /** Number of the account, unique from one `start` to the next. */
+  readonly account: number;
+  /** Findings of the account so far, these included. */
+  readonly total: number;
+  readonly causes: readonly CauseFields[];
 }
 
 /** Something that happened to a job: `begin`, `end`, `failed`, … */
@@ -31,6 +47,9 @@ export interface SummaryEntry {
   readonly type: "summary";
   readonly job?: string;
   readonly stream: string;
+  /** As in {@link FindingsEntry}. */
+  readonly account?: number;
+  readonly total?: number;
   /** Length of the log as it came, in bytes. */
   readonly inputBytes: number;
   /** Length of the masked log, in bytes. */
@@ -48,6 +67,8 @@ export interface SummaryEntry {
   /** After a crash: offset of the input from which on findings are counted. Lengths and digest are of all of it. */
   readonly resumedAt?: number;
   readonly policy?: string;
+  /** Findings that no record has yet. */
+  readonly causes?: readonly CauseFields[];
 }
 
 /** Something an operator should know. Of an engine's warning the code is taken, not the message. */
@@ -62,30 +83,49 @@ export interface PolicyEntry {
   readonly policy: string;
 }
 
-export type AuditEntry = FindingEntry | JobEntry | SummaryEntry | WarningEntry | PolicyEntry;
+export type AuditEntry = FindingEntry | FindingsEntry | JobEntry | SummaryEntry | WarningEntry | PolicyEntry;
 
-type Field = "name" | "word" | "code" | "count" | "hex" | "counts";
+type Field = "name" | "word" | "code" | "count" | "hex" | "counts" | "base64" | "causes";
 type Row = readonly [field: string, kind: Field, need: "must" | "may"];
 
 const JOB: Row = ["job", "name", "may"];
 const POLICY: Row = ["policy", "hex", "may"];
 
+const ACCOUNT: readonly Row[] = [
+  ["account", "count", "may"],
+  ["total", "count", "may"],
+];
+const CAUSE: readonly Row[] = [
+  ["kind", "word", "must"],
+  ["secret", "name", "must"],
+  ["rule", "name", "may"],
+  ["confidence", "word", "may"],
+  ["variant", "name", "must"],
+];
+const SPOT: readonly Row[] = [
+  ["line", "count", "must"],
+  ["offset", "count", "must"],
+];
+
+/** Fields of each cause of findings that are recorded together. */
+const CAUSE_FIELDS: readonly Row[] = [
+  ...CAUSE,
+  ["fingerprint", "name", "may"],
+  ["count", "count", "must"],
+  ...SPOT,
+  ["length", "count", "may"],
+  ["places", "base64", "may"],
+  ["placesBlake3", "hex", "may"],
+  ["lengths", "base64", "may"],
+  ["lengthsBlake3", "hex", "may"],
+  ["fingerprints", "name", "may"],
+  ["fingerprintsBlake3", "hex", "may"],
+];
+
 /** Fields of each type, in the order in which they are written. */
 const FIELDS: Readonly<Record<AuditEntry["type"], readonly Row[]>> = {
-  finding: [
-    JOB,
-    ["stream", "name", "must"],
-    ["kind", "word", "must"],
-    ["secret", "name", "must"],
-    ["rule", "name", "may"],
-    ["confidence", "word", "may"],
-    ["variant", "name", "must"],
-    ["fingerprint", "name", "must"],
-    ["line", "count", "must"],
-    ["offset", "count", "must"],
-    ["length", "count", "must"],
-    POLICY,
-  ],
+  finding: [JOB, ["stream", "name", "must"], ...CAUSE, ["fingerprint", "name", "must"], ...SPOT, ["length", "count", "must"], POLICY, ...ACCOUNT],
+  findings: [JOB, ["stream", "name", "must"], POLICY, ...ACCOUNT, ["causes", "causes", "must"]],
   job: [["job", "name", "must"], ["event", "word", "must"], ["stream", "name", "may"], POLICY],
   summary: [
     JOB,
@@ -99,6 +139,8 @@ const FIELDS: Readonly<Record<AuditEntry["type"], readonly Row[]>> = {
     ["others", "count", "may"],
     ["resumedAt", "count", "may"],
     POLICY,
+    ...ACCOUNT,
+    ["causes", "causes", "may"],
   ],
   warning: [JOB, ["code", "code", "must"], ["secret", "name", "may"], ["stream", "name", "may"]],
   policy: [["policy", "hex", "must"]],
@@ -113,19 +155,25 @@ const VALID: Readonly<Record<Field, (value: unknown) => boolean>> = {
   hex: (value) => typeof value === "string" && /^[0-9a-f]{0,64}$/.test(value),
   count: isCount,
   counts: (value) => typeof value === "object" && value !== null && Object.values(value).every(isCount),
+  base64: (value) => typeof value === "string" && /^[A-Za-z0-9+/]*={0,2}$/.test(value),
+  causes: (value) => Array.isArray(value) && value.length > 0,
 };
 
 /** Of an entry the fields that are recorded, checked. `policy` is what stands where the entry has none. Throws `LV_USAGE`, which names field and type only. */
 export function recorded(entry: AuditEntry, policy: string | undefined): Record<string, unknown> {
   const rows = Object.hasOwn(FIELDS, entry.type) ? FIELDS[entry.type] : undefined;
   if (rows === undefined) throw new LogveilError("LV_USAGE", `audit: an entry must be one of ${Object.keys(FIELDS).join(", ")}`);
+  const { causes, ...fields } = taken(entry.type, rows, { ...entry, policy: (entry as { policy?: string }).policy ?? policy });
+  if (causes === undefined) return fields;
+  return { ...fields, causes: (causes as readonly CauseFields[]).map((cause) => taken("cause", CAUSE_FIELDS, cause)) };
+}
+
+function taken(type: string, rows: readonly Row[], given: object): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
-  const given = entry as unknown as Record<string, unknown>;
   for (const [name, kind, need] of rows) {
-    const value = given[name] ?? (name === "policy" ? policy : undefined);
+    const value = (given as Record<string, unknown>)[name];
     if (value === undefined && need === "may") continue;
-    if (!VALID[kind](value))
-      throw new LogveilError("LV_USAGE", `audit: ${entry.type}.${name} is missing or not a ${kind}`, { facts: { type: entry.type, field: name } });
+    if (!VALID[kind](value)) throw new LogveilError("LV_USAGE", `audit: ${type}.${name} is missing or not a ${kind}`, { facts: { type, field: name } });
     fields[name] = value;
   }
   return fields;

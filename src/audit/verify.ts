@@ -5,6 +5,7 @@ import { type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
 import { type Link, signedPart, type Unsealed } from "./chain.js";
 import { ChainCheck, type Pin, type Place, type Problem } from "./check.js";
+import { CountCheck, type CountDifference } from "./counts.js";
 import { auditFiles, headFile, keyFile, readHead, readLines } from "./folder.js";
 import { type PublicKey, publicKeyFile, readPublicKey } from "./keys.js";
 
@@ -37,8 +38,17 @@ export interface LogMatch extends Place {
   readonly stream: string;
 }
 
+/** A time in which the audit could not be written. */
+export interface Gap extends Place {
+  /** RFC 3339, UTC. */
+  readonly from: string;
+  readonly until: string;
+  /** The system's code. */
+  readonly code: string;
+}
+
 export interface Verification {
-  /** The chain is as it was written, and the log, if one was given, is one of those that it tells of. */
+  /** The chain is as it was written, streams have as many records of findings as they count, and the log, if one was given, is one of those that it tells of. */
   readonly ok: boolean;
   /** The first record that is not as it was written. */
   readonly problem?: Problem;
@@ -56,6 +66,11 @@ export interface Verification {
   readonly keyIds: readonly string[];
   /** The writer was closed in order. */
   readonly closed: boolean;
+  /** Streams that count more or fewer findings than there are records of. Those of format 1 do not make it wrong. */
+  readonly differences: readonly CountDifference[];
+  readonly gaps: readonly Gap[];
+  /** The record that says that older files were removed. */
+  readonly prunedBy?: number;
   /** Crashes whose torn tail was put aside. */
   readonly recoveries: number;
   /** Of a folder: whether `audit.head` is there, which tells a chain that was cut. */
@@ -86,9 +101,16 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
   const names = isFolder ? await auditFiles(folder) : [basename(path)];
   if (names.length === 0 && head === undefined) throw new LogveilError("LV_USAGE", `${path}: there are no audit files in it`);
   const matches: LogMatch[] = [];
+  const gaps: Gap[] = [];
+  const seen: { counts?: CountCheck } = {};
   const check = new ChainCheck({
     blake3,
-    ...(options.log && { seen: (record, place) => matches.push(...matchesOf(options.log!, record, place)) }),
+    seen(record, place) {
+      if (options.log !== undefined) matches.push(...matchesOf(options.log, record, place));
+      if (record.type === "gap") gaps.push(gapOf(record, place));
+      seen.counts ??= new CountCheck(record.seq > 0);
+      seen.counts.seen(record, place);
+    },
     pins: pinsOf(options, typeof head === "object" ? head : undefined),
     start: options.start ?? (isFolder ? "genesis" : "anywhere"),
     ...(keys.length === 0 ? {} : { keys }),
@@ -108,9 +130,10 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
   }
   check.finish();
   const problem = check.problem ?? headProblem(folder, head, names, keys);
-  const { first, last, checkpoint, records, recoveries, closed } = check;
+  const { first, last, checkpoint, records, recoveries, closed, prunedBy } = check;
+  const differences = seen.counts?.differences ?? [];
   return {
-    ok: problem === undefined && (options.log === undefined || matches.length > 0),
+    ok: problem === undefined && differences.every(({ isOld }) => isOld) && (options.log === undefined || matches.length > 0),
     ...(problem === undefined ? {} : { problem }),
     files: names.length,
     records,
@@ -121,11 +144,19 @@ async function verify(path: string, options: VerifyOptions): Promise<Verificatio
     key,
     keyIds: keys.map(({ id }) => id),
     closed,
+    differences,
+    gaps,
+    ...(prunedBy === undefined ? {} : { prunedBy }),
     recoveries,
     head: head !== undefined,
     bytes,
     ...(options.log && { log: { ...options.log, matches } }),
   };
+}
+
+function gapOf({ fields }: Unsealed, place: Place): Gap {
+  const { from, until, code } = fields as { from: string; until: string; code: string };
+  return { ...place, from, until, code };
 }
 
 function matchesOf({ bytes, blake3 }: LogDigest, { type, fields }: Unsealed, place: Place): LogMatch[] {

@@ -56,7 +56,14 @@ function tell(result: Verification, folder: boolean, pinned: boolean): string {
     `${problem === undefined ? "ok     " : "before "} ${counted(records, "record")}${first === undefined ? "" : `, ${first.seq} to ${last!.seq}`}, in ${counted(result.files, "file")}`,
   );
   if (result.recoveries > 0) lines.push(`crashes ${counted(result.recoveries, "torn tail")} put aside on restart (records of type recovered)`);
-  if (first !== undefined && first.seq > 0) lines.push(`start   record ${first.seq}: what stood before it was not looked at`);
+  if (first !== undefined && first.seq > 0)
+    lines.push(
+      result.prunedBy === undefined
+        ? `start   record ${first.seq}: what stood before it was not looked at`
+        : `start   record ${first.seq}: older files were removed (audit.maxAge or audit.maxBytes), as record ${result.prunedBy} says`,
+    );
+  lines.push(...result.gaps.map(({ from, until, code, seq }) => `gap     the audit could not be written from ${from} until ${until} (${code}; record ${seq})`));
+  lines.push(...differences(result));
   lines.push(...signatures(result), ...logLines(result));
   if (last === undefined || problem !== undefined) return `${lines.join("\n")}\n`;
   lines.push(
@@ -72,6 +79,14 @@ function tell(result: Verification, folder: boolean, pinned: boolean): string {
   }
   if (checkpoint !== undefined) lines.push(`keep    elsewhere, for the next time: --expect-seq ${checkpoint.seq} --expect-hash ${checkpoint.hash}`);
   return `${lines.join("\n")}\n`;
+}
+
+/** Streams whose records are not as many as they count. */
+function differences({ differences: all }: Verification): string[] {
+  return all.map(({ job, stream, counted: found, recorded, isOld, ...place }) => {
+    const said = `job ${job ?? "-"}, stream ${stream} counts ${counted(found, "finding")}, and there are records of ${recorded} (record ${place.seq}, ${at(place)})`;
+    return isOld ? `caution ${said}; format 1 does not tell streams of one name apart` : `NOT OK  ${said}`;
+  });
 }
 
 const WORDS: Readonly<Record<NonNullable<Verification["problem"]>["kind"], string>> = {

@@ -3,8 +3,9 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type AuditOptions, openAudit } from "../../src/audit/audit.js";
+import { openAudit } from "../../src/audit/audit.js";
 import type { AppendHandle } from "../../src/audit/journal.js";
+import type { AuditOptions } from "../../src/audit/options.js";
 import type { AuditEntry } from "../../src/audit/records.js";
 import { verifyAudit } from "../../src/audit/verify.js";
 import { code, files, finding, findings, folder, linesOf, records } from "./support.js";
@@ -21,8 +22,8 @@ function faulty(fail: (call: "write" | "datasync", count: number) => string | un
   };
   return {
     calls,
-    openFile: async (path): Promise<AppendHandle> => {
-      const handle = await open(path, "ax", 0o600);
+    openFile: async (path, flags): Promise<AppendHandle> => {
+      const handle = await open(path, flags, 0o600);
       return {
         async write(bytes, offset, length) {
           // First a part of it, as the system may.
@@ -133,8 +134,8 @@ describe("writing", () => {
     const audit = await openAudit({
       folder: dir,
       maxQueueBytes: 10_000,
-      openFile: async (path) => {
-        const handle = await open(path, "ax", 0o600);
+      openFile: async (path, flags) => {
+        const handle = await open(path, flags, 0o600);
         const datasync = async (): Promise<void> => {
           await gate.open;
           await handle.datasync();

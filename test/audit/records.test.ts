@@ -62,7 +62,7 @@ describe("what is recorded", () => {
       seq: 0,
       time,
       type: "open",
-      format: 1,
+      format: 2,
       file: files(dir)[0],
       key: expect.stringMatching(/^[0-9a-f]{16}$/),
       prev: "0".repeat(64),
@@ -89,7 +89,7 @@ describe("what is recorded", () => {
     const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 31) & 255));
     for (const blake3 of [portableBlake3, nativeBlake3() ?? portableBlake3])
       for (const size of [1 << 20, 65_536, 65_537, 4096, 777]) {
-        const ledger = new Ledger({ job: "j", stream: "s", blake3 });
+        const ledger = new Ledger({ job: "j", stream: "s", account: 1, blake3 });
         ledger.input(Buffer.alloc(5));
         for (let at = 0; at < bytes.length; at += size) ledger.output(Buffer.from(bytes.subarray(at, at + size)));
         ledger.finding({ ...finding(0), secret: "__proto__" });
@@ -108,7 +108,7 @@ describe("what is recorded", () => {
           ["NPM_TOKEN", 1],
         ]);
       }
-    const many = new Ledger({ stream: "s" });
+    const many = new Ledger({ stream: "s", account: 1 });
     for (let i = 0; i < 1500; i++) many.finding({ ...finding(0), secret: `S${i}` });
     many.finding({ ...finding(0), secret: "S1499" });
     const summary = many.summary();

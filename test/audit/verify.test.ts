@@ -4,7 +4,7 @@ import { readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openAudit } from "../../src/audit/audit.js";
-import { seal } from "../../src/audit/chain.js";
+import { drafted, seal } from "../../src/audit/chain.js";
 import { ChainCheck, type Pin } from "../../src/audit/check.js";
 import { verifyAudit } from "../../src/audit/verify.js";
 import { fastBlake3, nativeBlake3, portableBlake3 } from "../../src/blake3.js";
@@ -32,7 +32,7 @@ function forged(line: string, change: Record<string, unknown>): string {
   void hash;
   const given = { seq, time, prev, ...change } as { seq: number; time: string; prev: string };
   const rest = Object.fromEntries(Object.entries(change).filter(([key]) => !["seq", "time", "prev"].includes(key)));
-  return seal(fastBlake3(), given, type as string, { ...fields, ...rest })
+  return seal(fastBlake3(), given, drafted(type as string, given.time, { ...fields, ...rest }))
     .line.toString()
     .trimEnd();
 }
