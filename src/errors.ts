@@ -29,8 +29,6 @@ export type ErrorCode =
   | "LV_NATIVE_ARGUMENT"
   /** The audit cannot be written now: the caller must not go on as if it were. It is tried again. */
   | "LV_AUDIT_WRITE"
-  /** The audit was written by a newer version of logveil. */
-  | "LV_AUDIT_FORMAT"
   /** Another process writes the audit of this folder. */
   | "LV_AUDIT_LOCKED"
   /** A signing or public key that cannot be used, or that others can read. */

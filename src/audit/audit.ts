@@ -3,19 +3,19 @@
  * what waits, rejects who waits, and tries until it can.
  */
 import { join } from "node:path";
-import { type Blake3, fastBlake3 } from "../blake3.js";
+import { fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
 import { LOCK_RENEW_MS, type Lock, takeLock } from "../lock.js";
-import { Batch, CHECKPOINT, type Place, type Sealing } from "./batch.js";
+import { CHECKPOINT, type Sealing } from "./batch.js";
 import { type Draft, drafted, type Link, MAX_LINE_BYTES } from "./chain.js";
-import { BATCH_BYTES, headFile, keyFile, makeFolder, type Resumption, resume, writeHead } from "./folder.js";
-import { Journal } from "./journal.js";
+import { BATCH_BYTES, keyFile, makeFolder, type Resumption, resume } from "./folder.js";
 import { openSigner, type Signer } from "./keys.js";
 import { Ledger, type LedgerOptions } from "./ledger.js";
-import { type AuditOptions, type AuditTimes, checkOptions, limitsOf } from "./options.js";
+import { type AuditOptions, checkOptions, limitsOf } from "./options.js";
 import { prunable, removeFiles } from "./prune.js";
 import { FairQueue, OWN_SHARE, type Waiter, type Waiting } from "./queue.js";
 import { type AuditEntry, recorded } from "./records.js";
+import { Writer } from "./writer.js";
 
 /** How often an audit that cannot be written is tried again, in milliseconds. */
 const RETRY_MS = 1000;
@@ -29,8 +29,10 @@ export interface AuditStats {
   readonly records: number;
   /** How often the disk was asked to make records durable. */
   readonly syncs: number;
-  /** Bytes not known to be on disk. */
+  /** Bytes not known to be on disk, about. */
   readonly queuedBytes: number;
+  /** How long the disk has been at the records that are being written, in milliseconds. */
+  readonly writingMs: number;
   /** Audit file that records go into. */
   readonly file: string;
 }
@@ -49,11 +51,13 @@ interface Flight {
   readonly shares: ReadonlySet<string>;
   readonly waiters: Waiter[];
   readonly bytes: number;
+  /** By a clock that never steps back, in milliseconds. */
+  readonly since: number;
 }
 
 /**
  * Opens the audit of a folder: takes its lock, reads its last file, puts a torn tail aside, begins a new file. The chain goes on.
- * Throws `LV_USAGE`, `LV_AUDIT_LOCKED`, `LV_AUDIT_KEY`, `LV_AUDIT_BROKEN`, `LV_AUDIT_FORMAT`, `LV_AUDIT_WRITE`, `LV_IO`.
+ * Throws `LV_USAGE`, `LV_AUDIT_LOCKED`, `LV_AUDIT_KEY`, `LV_AUDIT_BROKEN`, `LV_FORMAT`, `LV_AUDIT_WRITE`, `LV_IO`.
  */
 export async function openAudit(options: AuditOptions): Promise<Audit> {
   checkOptions(options);
@@ -73,14 +77,11 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
 
 export class Audit {
   readonly #options: AuditOptions;
-  readonly #limits: AuditTimes;
   readonly #sealing: Sealing;
   readonly #lock: Lock;
-  readonly #journal: Journal;
+  readonly #writer: Writer;
   readonly #queue: FairQueue;
   readonly #timers: NodeJS.Timeout[];
-  /** Behind the last record that is durable. */
-  #place: Place;
   #flight: Flight | undefined;
   #running: Promise<void> | undefined;
   #pruning: Promise<void> | undefined;
@@ -91,22 +92,11 @@ export class Audit {
 
   private constructor(options: AuditOptions, lock: Lock, signer: Signer, from: Resumption) {
     this.#options = options;
-    this.#limits = limitsOf(options);
-    const { checkpointRecords, maxQueueBytes, checkpointMs } = this.#limits;
+    const limits = limitsOf(options);
+    const { checkpointRecords, maxQueueBytes, checkpointMs } = limits;
     this.#sealing = { blake3: options.blake3 ?? fastBlake3(), signer, checkpointRecords, now: options.now ?? Date.now };
     this.#lock = lock;
-    this.#place = {
-      seq: from.seq,
-      prev: from.prev,
-      number: from.number,
-      file: from.previous ?? "",
-      fileBytes: 0,
-      fileSince: 0,
-      isOver: true,
-      unsigned: 0,
-      records: 0,
-    };
-    this.#journal = new Journal(options.folder, options.openFile);
+    this.#writer = new Writer(options, this.#sealing, limits, from);
     this.#queue = new FairQueue(maxQueueBytes);
     this.#timers = [
       setInterval(() => this.#sign(), checkpointMs),
@@ -120,14 +110,13 @@ export class Audit {
   static async begin(options: AuditOptions, lock: Lock, signer: Signer, from: Resumption): Promise<Audit> {
     const audit = new Audit(options, lock, signer, from);
     const recovered = from.recovered.map(({ file, side, bytes, blake3 }) => audit.#draft("recovered", { file, side, bytes, blake3 }));
-    const batch = new Batch(audit.#place, audit.#sealing);
-    batch.begin([...recovered, audit.#draft("start", audit.#policyField())]);
+    const batch = audit.#writer.batch([...recovered, audit.#draft("start", audit.#policyField())]);
     try {
-      await audit.#persist(batch);
-      await audit.#writeHead(batch);
+      await audit.#writer.persist(batch);
+      await audit.#writer.writeHead(batch);
     } catch (error) {
       for (const timer of audit.#timers) clearInterval(timer);
-      await audit.#journal.close().catch(() => undefined);
+      await audit.#writer.close();
       throw error;
     }
     audit.#prune();
@@ -136,12 +125,14 @@ export class Audit {
 
   /** The last record that is on disk. */
   get tip(): Link {
-    return { seq: this.#place.seq - 1, hash: this.#place.prev };
+    return { seq: this.#writer.place.seq - 1, hash: this.#writer.place.prev };
   }
 
   get stats(): AuditStats {
-    const { records, file } = this.#place;
-    return { records, syncs: this.#journal.syncs, queuedBytes: this.#queue.bytes + (this.#flight?.bytes ?? 0), file };
+    const { records, file } = this.#writer.place;
+    const { bytes = 0, since } = this.#flight ?? {};
+    const writingMs = since === undefined ? 0 : performance.now() - since;
+    return { records, syncs: this.#writer.syncs, queuedBytes: this.#queue.bytes + bytes, writingMs, file };
   }
 
   /** Why nothing is put on record now; undefined: nothing stands against it. `isFinal`: only another start mends it. */
@@ -217,7 +208,8 @@ export class Audit {
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#retry);
     try {
-      await this.#pruning;
+      // What could not be removed is removed by the next writer.
+      await this.#pruning?.catch(() => undefined);
       await this.#running;
       if (this.#failure?.isFinal === false) await this.#reopen();
       if (this.#failure !== undefined) throw this.#failure.error;
@@ -226,8 +218,7 @@ export class Audit {
       await this.#enqueue([this.#draft("stop", this.#policyField()), CHECKPOINT], OWN_SHARE);
     } finally {
       clearTimeout(this.#retry);
-      // A file that failed may fail to close too, which changes nothing.
-      await this.#journal.close().catch(() => undefined);
+      await this.#writer.close();
       this.#lock.release();
     }
   }
@@ -249,10 +240,10 @@ export class Audit {
     // Later in this turn more may come, which then shares the sync.
     await Promise.resolve();
     while (!this.#queue.isEmpty && this.#failure === undefined) {
-      const isNewFile = this.#isFileOver;
+      const isNewFile = this.#writer.isFileOver;
       try {
-        if (isNewFile) await this.#endFile();
-        await this.#write(this.#queue.takeUpTo(BATCH_BYTES), isNewFile);
+        if (isNewFile) await this.#writer.endFile();
+        await this.#write(this.#queue.takeUpTo(BATCH_BYTES));
       } catch (error) {
         this.#fail(error);
       }
@@ -261,29 +252,15 @@ export class Audit {
     this.#running = undefined;
   }
 
-  get #isFileOver(): boolean {
-    const { isOver, fileBytes, fileSince } = this.#place;
-    return isOver || fileBytes >= this.#limits.maxFileBytes || this.#sealing.now() - fileSince >= this.#limits.maxFileMs;
-  }
-
-  /** Ends the file with a checkpoint. */
-  async #endFile(): Promise<void> {
-    const batch = new Batch(this.#place, this.#sealing);
-    if (this.#place.unsigned > 0) batch.checkpoint();
-    await this.#persist(batch);
-    this.#place = { ...this.#place, isOver: true };
-    await this.#writeHead(batch);
-  }
-
   /** Writes what was taken from the queue, and tells who waits for it. What could not be written is put back. */
-  async #write(taken: readonly (Waiting & { readonly share: string })[], isNewFile: boolean): Promise<void> {
-    const batch = new Batch(this.#place, this.#sealing);
-    if (isNewFile) batch.begin([]);
+  async #write(taken: readonly (Waiting & { readonly share: string })[]): Promise<void> {
+    const batch = this.#writer.batch();
     const links = taken.map(({ draft }) => draft && batch.add(draft));
-    const flight = { shares: new Set(taken.map(({ share }) => share)), waiters: taken.flatMap(({ waiter }) => waiter ?? []), bytes: batch.bytes.length };
+    const shares = new Set(taken.map(({ share }) => share));
+    const flight: Flight = { shares, waiters: taken.flatMap(({ waiter }) => waiter ?? []), bytes: batch.size, since: performance.now() };
     this.#flight = flight;
     try {
-      await this.#persist(batch);
+      await this.#writer.persist(batch);
     } catch (error) {
       this.#flight = undefined;
       this.#queue.restore(taken.flatMap(({ draft, share }) => (draft === undefined ? [] : [{ draft, share }])));
@@ -291,31 +268,11 @@ export class Audit {
       throw error;
     }
     // They are on disk, whatever becomes of the head.
-    const headFailure = await this.#writeHead(batch).catch((error: LogveilError) => error);
+    const headFailure = await this.#writer.writeHead(batch).catch((error: LogveilError) => error);
     this.#flight = undefined;
     for (const [i, { waiter }] of taken.entries()) waiter?.resolve(links[i] ?? this.tip);
     for (const { resolve } of flight.waiters) resolve(this.tip);
     if (headFailure !== undefined) throw headFailure;
-  }
-
-  /** Throws `LV_AUDIT_WRITE`. */
-  async #persist(batch: Batch): Promise<void> {
-    try {
-      if (!batch.isEmpty) await this.#journal.write(batch.place.file, batch.bytes);
-    } catch (error) {
-      throw writeError(this.#journal.path(batch.place.file), error);
-    }
-    this.#place = batch.place;
-  }
-
-  /** Throws `LV_AUDIT_WRITE`. */
-  async #writeHead({ head }: Batch): Promise<void> {
-    const { folder } = this.#options;
-    try {
-      if (head !== undefined) await writeHead(folder, head);
-    } catch (error) {
-      throw writeError(headFile(folder), error);
-    }
   }
 
   /** Nothing is written any more, until it can be. */
@@ -335,22 +292,23 @@ export class Audit {
   async #reopen(): Promise<void> {
     const { since, error } = this.#failure!;
     try {
-      const cutBytes = await this.#journal.repair();
+      const cutBytes = await this.#writer.repair();
       const until = this.#sealing.now();
       const { bytes: waiting } = this.#queue;
-      const gap = this.#draft("gap", { from: new Date(since).toISOString(), until: new Date(until).toISOString(), code: error.facts["code"], cutBytes, waiting });
-      const batch = new Batch(this.#place, this.#sealing);
-      if (this.#place.isOver) batch.begin([gap]);
-      else {
-        batch.add(gap);
-        batch.checkpoint();
-      }
-      await this.#persist(batch);
-      await this.#writeHead(batch);
+      const gap = this.#draft("gap", {
+        from: new Date(since).toISOString(),
+        until: new Date(until).toISOString(),
+        code: error.facts["code"],
+        cutBytes,
+        waiting,
+      });
+      const batch = this.#writer.batch([gap]);
+      if (batch.head === undefined) batch.checkpoint();
+      await this.#writer.persist(batch);
+      await this.#writer.writeHead(batch);
     } catch (again) {
       // Another reason may stand against it by now.
-      const next = again instanceof LogveilError ? again : writeError(this.#journal.path(this.#place.file), again);
-      if (this.#failure?.isFinal === false) this.#failure = { error: next, since, isFinal: false };
+      if (this.#failure?.isFinal === false) this.#failure = { error: again as LogveilError, since, isFinal: false };
       return this.#retryLater();
     }
     if (this.#failure?.isFinal === true) return;
@@ -365,7 +323,9 @@ export class Audit {
       this.#lock.renew();
     } catch (error) {
       const failure =
-        error instanceof LogveilError ? error : new LogveilError("LV_AUDIT_WRITE", `${this.#options.folder}: the lock of the audit cannot be renewed`, { cause: error });
+        error instanceof LogveilError
+          ? error
+          : new LogveilError("LV_AUDIT_WRITE", `${this.#options.folder}: the lock of the audit cannot be renewed`, { cause: error });
       // The disk may be full: only a lock that another has is lost.
       if (failure.code !== "LV_AUDIT_LOCKED") return;
       for (const timer of this.#timers) clearInterval(timer);
@@ -378,7 +338,7 @@ export class Audit {
 
   /** The timer's checkpoint. */
   #sign(): void {
-    if (this.#place.unsigned > 0 && this.#failure === undefined) ignored(this.#enqueue([CHECKPOINT], OWN_SHARE));
+    if (this.#writer.place.unsigned > 0 && this.#failure === undefined) ignored(this.#enqueue([CHECKPOINT], OWN_SHARE));
   }
 
   /** Removes the oldest files that need not be kept; a signed record tells what they were, before. */
@@ -395,7 +355,7 @@ export class Audit {
     const { folder, maxAgeMs, maxBytes } = this.#options;
     const keep = { ...(maxAgeMs !== undefined && { olderThan: this.#sealing.now() - maxAgeMs }), ...(maxBytes !== undefined && { maxBytes }) };
     for (;;) {
-      const files = await prunable(this.#sealing.blake3, folder, this.#place.file, keep);
+      const files = await prunable(this.#sealing.blake3, folder, this.#writer.place.file, keep);
       if (files.length === 0) return;
       await this.#enqueue([this.#draft("pruned", { files }), CHECKPOINT], OWN_SHARE);
       await removeFiles(folder, files);
@@ -410,11 +370,6 @@ export class Audit {
   #policyField(): Record<string, string> {
     return this.#options.policy === undefined ? {} : { policy: this.#options.policy };
   }
-}
-
-function writeError(path: string, error: unknown): LogveilError {
-  const { code } = error as NodeJS.ErrnoException;
-  return new LogveilError("LV_AUDIT_WRITE", `${path}: the audit cannot be written (${code ?? "unknown"}); it is tried again`, { cause: error, facts: { code } });
 }
 
 /** Of a write that nobody waits for: its failure is told by `append` and `onFailure`. */

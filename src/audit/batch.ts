@@ -53,6 +53,11 @@ export class Batch {
     return Buffer.concat(this.#lines);
   }
 
+  /** How many these are. */
+  get size(): number {
+    return this.#lines.reduce((sum, { length }) => sum + length, 0);
+  }
+
   get isEmpty(): boolean {
     return this.#lines.length === 0;
   }

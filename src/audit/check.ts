@@ -5,7 +5,7 @@
  * (dropped); the next line follows the odd one (the one before it was rewritten) or not. So after a break lines are read on, with nothing kept but the odd one.
  */
 import type { Blake3 } from "../blake3.js";
-import { LogveilError } from "../errors.js";
+import { checkFormat } from "../format.js";
 import { FORMAT, GENESIS, type Link, signedPart, type Unsealed, unseal } from "./chain.js";
 import type { PublicKey } from "./keys.js";
 
@@ -194,7 +194,7 @@ export class ChainCheck {
   /** Takes a record that follows, if what it says of itself is right too. */
   #accept(spot: Spot, record: Unsealed, bytes: Buffer): boolean {
     const { seq, hash, prev, type, time, fields } = record;
-    if (type === "open" && Number(fields["format"]) > FORMAT) throw newer(spot, Number(fields["format"]));
+    if (type === "open") checkFormat(fields["format"], { path: spot.file, what: "the audit", supported: FORMAT });
     const wrong = (spot.line === 1) === (type === "open") ? this.#misplaced(spot, record) : spot.line === 1 ? NO_OPEN : "an open record stands inside a file";
     if (wrong !== undefined) this.#fail(wrong === NO_OPEN && this.last === undefined ? "dropped" : "changed", spot, seq, wrong);
     if (type === "checkpoint") this.#signature(spot, record, bytes);
@@ -283,10 +283,5 @@ export class ChainCheck {
     return this.#fail("inserted", spot, record.seq, `record ${next.seq} should stand here`);
   }
 }
-
-const newer = ({ file }: Spot, format: number): LogveilError =>
-  new LogveilError("LV_AUDIT_FORMAT", `${file}: the audit was written by a newer logveil (format ${format}); this one knows formats up to ${FORMAT}: use the newer one`, {
-    facts: { format },
-  });
 
 const NO_OPEN = "a file begins with an open record, which is missing here";

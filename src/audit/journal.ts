@@ -16,7 +16,7 @@ export interface AppendHandle {
 /** Opens a file for appending: one that must not exist yet (`ax`), or one that this journal has begun (`a`). */
 export type OpenFile = (path: string, flags: "ax" | "a") => Promise<AppendHandle>;
 
-const openFile: OpenFile = (path, flags) => open(path, flags, 0o600);
+const openOwn: OpenFile = (path, flags) => open(path, flags, 0o600);
 
 export class Journal {
   readonly #folder: string;
@@ -28,9 +28,9 @@ export class Journal {
   /** How often fdatasync was called. */
   syncs = 0;
 
-  constructor(folder: string, open: OpenFile = openFile) {
+  constructor(folder: string, openFile: OpenFile = openOwn) {
     this.#folder = folder;
-    this.#openFile = open;
+    this.#openFile = openFile;
   }
 
   /** Path of a file of the audit. */

@@ -12,8 +12,8 @@ const LEAST_ROOM_BYTES = 64 << 10;
 const FRAME_BYTES = 256;
 
 export interface Waiter {
-  resolve(last: Link): void;
-  reject(error: Error): void;
+  resolve(this: void, last: Link): void;
+  reject(this: void, error: Error): void;
 }
 
 /** What waits: a record, or a waiter that is told when all before it in its share is on disk. */
@@ -28,7 +28,7 @@ interface Share {
   at: number;
   bytes: number;
   /** Who waits for room. */
-  senders: { resolve(): void; reject(error: Error): void }[];
+  senders: { resolve(this: void): void; reject(this: void, error: Error): void }[];
 }
 
 const bytesOf = ({ draft }: Waiting): number => (draft === undefined ? 0 : draft.body.length + FRAME_BYTES);

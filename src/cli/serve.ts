@@ -44,32 +44,40 @@ export async function serve(version: string, options: Readonly<Record<string, un
   });
   process.on("SIGHUP", () => void reloader.run().catch(() => undefined));
   // Told once there is an engine, through which all that is told goes.
-  const early: string[] = [];
-  let failed = (message: string): void => void early.push(message);
+  const early: Parameters<SidecarOptions["log"]>[] = [];
+  let tell: SidecarOptions["log"] = (...line) => void early.push(line);
   let ruin: string | undefined;
   const audit = await openAudit({
     folder: config.audit.dir,
     checkpointRecords: config.audit.checkpointEvery,
     checkpointMs: config.audit.checkpointInterval,
     maxFileBytes: config.audit.maxFileSize,
-    onFailure(error) {
-      ruin = error.code;
-      failed(error.message);
+    ...(config.audit.maxAge !== "off" && { maxAgeMs: config.audit.maxAge }),
+    ...(config.audit.maxBytes !== "off" && { maxBytes: config.audit.maxBytes }),
+    onFailure({ code, message }) {
+      // Whoever writes the folder now is another process: this one cannot go on.
+      if (code === "LV_AUDIT_LOCKED") ruin = code;
+      tell("error", `${message}; nothing is acknowledged until it can be written`);
     },
+    onRecovery: (ms) =>
+      tell("warn", `the audit can be written again, after ${Math.ceil(ms / 1000)} s: what waited is on record, and a gap record says what happened`),
+    onPruned: (files, seq) =>
+      tell("info", `audit: removed the ${files === 1 ? "oldest file" : `${files} oldest files`}, up to record ${seq} (audit.maxAge, audit.maxBytes)`),
   });
+  const evidence = auditEvidence(audit, { waitMs: config.limits.queueTimeout });
   const sidecar = await startSidecar({
     ...optionsOf(config, version, loaded.live),
     ...loaded.live,
     engine: { ...engineOf(config), ...loaded.live.engine },
     reloading: reloader,
-    evidence: auditEvidence(audit),
+    evidence,
     audit: () => audit.stats,
     ruin: () => ruin,
     log: own.tell,
   });
   started();
-  failed = (message) => sidecar.log("error", `${message}; nothing is acknowledged any more`);
-  for (const message of early) failed(message);
+  tell = sidecar.log;
+  for (const line of early) tell(...line);
   if (!hardened)
     sidecar.log(
       "warn",
@@ -101,6 +109,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
   sidecar.log("info", `${signal}: taking no more requests, ending those under way`);
   reloader.close();
   const whole = await sidecar.close(config.shutdown.grace);
+  evidence.close();
   await audit.close();
   return whole ? EXIT.OK : EXIT.FINDINGS;
 }

@@ -148,6 +148,14 @@ export const serverOrOff = () => named("server or off", orOff(serverCodec, /^(of
 /** Milliseconds, or `off`. */
 export const timeOrOff = (bounds: Bounds = {}) => named("time or off", orOff(time(bounds), /^(off|(0|[1-9]\d*)(ms|s|m|h|d))$/, TIME_FORM));
 
+const SIZE_PATTERN = /^(off|(0|[1-9]\d*)(B|KiB|MiB|GiB|TiB))$/;
+
+/** Bytes, or `off`. */
+export const sizeOrOff = (bounds: Bounds = {}) => named("size or off", orOff(size(bounds), SIZE_PATTERN, SIZE_FORM));
+
+/** Milliseconds that no timer has to wait for, or `off`. */
+export const ageOrOff = () => named("time or off", orOff(age(), /^(off|(0|[1-9]\d*)(ms|s|m|h|d))$/, TIME_FORM));
+
 const pathHint = (input: unknown): string =>
   typeof input !== "string"
     ? ""

@@ -4,7 +4,24 @@
  */
 import { z } from "zod";
 import { CONFIDENCES } from "../rules/compile.js";
-import { address, age, choice, count, field, group, list, optional, path, portOrOff, serverOrOff, size, socketOrOff, socketPath } from "./forms.js";
+import {
+  address,
+  age,
+  ageOrOff,
+  choice,
+  count,
+  field,
+  group,
+  list,
+  optional,
+  path,
+  portOrOff,
+  serverOrOff,
+  size,
+  sizeOrOff,
+  socketOrOff,
+  socketPath,
+} from "./forms.js";
 import { FORMS, table, text, time, timeOrOff, url, word, yesNo } from "./forms.js";
 import type { Environment } from "./forms.js";
 
@@ -224,7 +241,17 @@ export const schema = z.strictObject({
     dir: field(path(), `Folder of the record and its key. ${stateTold("audit")}`, "/var/lib/logveil/audit", state("audit")),
     checkpointEvery: field(count(1, 1_000_000), "Records after which a signed checkpoint is written", 1000),
     checkpointInterval: field(time({ min: "1s" }), "Longest time between a record and the next checkpoint", "60s"),
-    maxFileSize: field(size({ min: "64KiB" }), "A file that reaches this size is followed by a new one", "64MiB"),
+    maxFileSize: field(size({ min: "64KiB" }), "A file that reaches this size, or a quarter of `audit.maxBytes`, is followed by a new one", "64MiB"),
+    maxAge: field(
+      ageOrOff(),
+      "Files whose last record is older than this are deleted, whole and the oldest first; a signed record says so, and what is left verifies. `off`: none is",
+      "off",
+    ),
+    maxBytes: field(
+      sizeOrOff({ min: "1MiB" }),
+      "The oldest files are deleted while all together are larger than this, as for `audit.maxAge`. `off`: they may grow until the disk is full",
+      "off",
+    ),
   }),
   onFinding: group("What happens when a secret is found, besides its being masked", {
     actions: field(

@@ -1,18 +1,21 @@
 /** Accounts of streams and forwarded bodies: what came, what left, what was found. Who must know is told: the evidence, the figures, and whoever `onFinding` names. */
 import type { Finding } from "../types.js";
-import { type Action, actionsFor, type ActionTable, sureness, Warnings } from "./actions.js";
+import { type Action, type ActionTable, Kinds, Warnings } from "./actions.js";
 import type { Gate } from "./gate.js";
 import { Refusal } from "./refusal.js";
 import { Webhook, type WebhookOptions, type WebhookStats } from "./webhook.js";
 
-/** What is told of what happens. Called in order; `settled` resolves when all of it is on record, and rejects when it cannot be: nothing is acknowledged then. */
+/** What is told of what happens, in order for each job. */
 export interface Evidence {
   /** Opens the record of a stream that goes on at an offset of its input and is masked by the policy of a digest. */
   record(job: string, stream: string, offset: number, policy: string): StreamRecord;
   event(type: "job" | "end" | "failed" | "forget", job: string, facts?: Readonly<Record<string, unknown>>): void;
   /** From now on streams are masked by another policy. */
   policy(digest: string): void;
-  settled(): Promise<void>;
+  /** Resolves when all that was told of a job is on record, and rejects while it cannot be: nothing is acknowledged then. */
+  settled(job: string): Promise<void>;
+  /** Why nothing can be put on record now; undefined: nothing stands against it. */
+  problem(): string | undefined;
 }
 
 export interface StreamRecord {
@@ -21,6 +24,10 @@ export interface StreamRecord {
   finding(finding: Finding): void;
   /** No more comes; called once. */
   end(): void;
+  /** Resolves when more of the job may come, which undefined says at once: too much of it waits to be put on record. */
+  room(): Promise<void> | undefined;
+  /** As that of the evidence. */
+  settled(): Promise<void>;
 }
 
 /** What findings of requests without a job are filed under. */
@@ -55,6 +62,11 @@ export class Figures {
   readonly syslogDropped = new Map<string, number>();
   /** Connections that were not taken, or closed for what came, by listener. */
   readonly syslogRefused = new Map<string, number>();
+
+  /** A finding, by a key of the table. */
+  found(key: string): void {
+    this.findings.set(key, (this.findings.get(key) ?? 0) + 1);
+  }
 
   count(table: Table, ...labels: readonly string[]): void {
     this.add(table, 1, ...labels);
@@ -137,6 +149,8 @@ export class Accounts {
   /** Throws a {@link Refusal} where nothing may be taken: 503, or 422 for a job that has failed. */
   check(job: string | undefined): void {
     this.gate.check(job);
+    const problem = this.evidence.problem();
+    if (problem !== undefined) throw new Refusal(503, `${problem}; nothing is taken until then`, { "retry-after": "10" });
     const why = job === undefined ? undefined : this.failed.get(job);
     if (why !== undefined) throw failure(why);
   }
@@ -151,13 +165,13 @@ export class Accounts {
     this.warnings.sweep();
   }
 
-  /** For {@link Account} only: does what is to be done about a finding. */
+  /** For {@link Account} only: does what is to be done about a finding. A million may come in one body: what they have in common is looked up once. */
   found(account: Account, finding: Finding): readonly Action[] {
-    this.figures.count("findings", finding.kind, sureness(finding));
-    const wanted = actionsFor(this.onFinding.actions, finding);
-    if (wanted.includes("warn")) this.warnings.found(account.job, finding);
-    if (wanted.includes("webhook")) this.webhook?.send(account.job, finding, account.policy);
-    return wanted;
+    const kind = account.kinds.of(finding, this.onFinding.actions);
+    this.figures.found(kind.figure);
+    if (kind.warns) this.warnings.found(kind.what, finding);
+    if (kind.isSent) this.webhook?.send(account.job, finding, account.policy);
+    return kind.actions;
   }
 
   /** For {@link Account} only. */
@@ -173,7 +187,7 @@ export class Accounts {
 }
 
 /** What an account is told while a body is masked. */
-export type Tally = Pick<Account, "input" | "output" | "check" | "end">;
+export type Tally = Pick<Account, "input" | "output" | "check" | "end" | "room" | "settled">;
 
 /** Tells requests of this process from those of others: names of streams in the audit. */
 const STARTED = Date.now().toString(36);
@@ -186,6 +200,8 @@ const failure = (why: string): Refusal =>
 
 export class Account {
   private failed: string | undefined;
+  /** For {@link Accounts} only. */
+  readonly kinds: Kinds;
 
   constructor(
     private readonly accounts: Accounts,
@@ -193,7 +209,9 @@ export class Account {
     readonly stream: string,
     readonly policy: string,
     private readonly record: StreamRecord,
-  ) {}
+  ) {
+    this.kinds = new Kinds(job);
+  }
 
   input(chunk: Uint8Array): void {
     this.accounts.figures.inputBytes += chunk.length;
@@ -229,7 +247,13 @@ export class Account {
     this.record.end();
   }
 
+  /** See {@link StreamRecord.room}. */
+  room(): Promise<void> | undefined {
+    return this.record.room();
+  }
+
+  /** Resolves when all that was found is on record; rejects while it cannot be. */
   settled(): Promise<void> {
-    return this.accounts.evidence.settled();
+    return this.record.settled();
   }
 }

@@ -7,6 +7,57 @@ export type ActionTable = Readonly<Record<string, readonly Action[]>>;
 /** What a finding is of, in a few words of ours: for metrics. */
 export const sureness = ({ rule, confidence }: Finding): string => (rule === undefined ? "registered" : (confidence ?? "medium"));
 
+/** What findings of one secret or rule have in common for whoever acts on them. */
+export interface FindingKind {
+  readonly finding: Pick<Finding, "kind" | "secret" | "rule" | "confidence">;
+  /** Under what they are counted. */
+  readonly figure: string;
+  /** What a warning calls them. */
+  readonly what: string;
+  /** What `actions` was made of. */
+  readonly table: ActionTable;
+  readonly actions: readonly Action[];
+  readonly warns: boolean;
+  readonly isSent: boolean;
+}
+
+/** The kinds of findings of one stream. */
+export class Kinds {
+  /** By the name of the secret or rule. */
+  private readonly bySecret = new Map<string, FindingKind[]>();
+  private last: FindingKind | undefined;
+
+  constructor(private readonly job: string) {}
+
+  of(finding: Finding, table: ActionTable): FindingKind {
+    const { last } = this;
+    if (last !== undefined && last.table === table && isOf(last, finding)) return last;
+    const kinds = this.bySecret.get(finding.secret)?.filter((kind) => kind.table === table) ?? [];
+    const known = kinds.find((kind) => isOf(kind, finding));
+    if (known !== undefined) return (this.last = known);
+    this.last = kindOf(this.job, finding, table);
+    this.bySecret.set(finding.secret, [...kinds, this.last]);
+    return this.last;
+  }
+}
+
+const isOf = ({ finding }: FindingKind, { kind, secret, rule, confidence }: Finding): boolean =>
+  secret === finding.secret && kind === finding.kind && rule === finding.rule && confidence === finding.confidence;
+
+function kindOf(job: string, finding: Finding, table: ActionTable): FindingKind {
+  const { kind, secret, rule, confidence } = finding;
+  const actions = actionsFor(table, finding);
+  return {
+    finding: { kind, secret, ...(rule !== undefined && { rule }), ...(confidence !== undefined && { confidence }) },
+    figure: `${kind} ${sureness(finding)}`,
+    what: `${rule === undefined ? "secret" : "rule"} ${secret} in job ${job}`,
+    table,
+    actions,
+    warns: actions.includes("warn"),
+    isSent: actions.includes("webhook"),
+  };
+}
+
 export function actionsFor(table: ActionTable, { rule, confidence }: Finding): readonly Action[] {
   return (rule === undefined ? table["certain"] : (table[rule] ?? table[confidence ?? ""])) ?? [];
 }
@@ -31,8 +82,7 @@ export class Warnings {
     private readonly now: () => number = () => performance.now(),
   ) {}
 
-  found(job: string, { kind, rule, secret, stream, line, offset }: Finding): void {
-    const what = `${rule === undefined ? "secret" : "rule"} ${secret} in job ${job}`;
+  found(what: string, { kind, stream, line, offset }: Finding): void {
     const before = this.told.get(what);
     if (before !== undefined && this.now() - before.at < QUIET_MS) {
       before.more++;

@@ -23,11 +23,7 @@ export function adminRoutes(version: string, { checks, isStarted, ruin }: Health
       path: "/livez",
       handle({ response }) {
         const reason = ruin();
-        json(
-          response,
-          reason === undefined ? 200 : 503,
-          reason === undefined ? { live: true } : { live: false, reason: `${reason}: it is to be started anew` },
-        );
+        json(response, reason === undefined ? 200 : 503, reason === undefined ? { live: true } : { live: false, reason: `${reason}: restart required` });
       },
     },
     { method: "GET", path: "/startupz", handle: ({ response }) => json(response, isStarted() ? 200 : 503, { started: isStarted() }) },

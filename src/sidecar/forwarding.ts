@@ -97,7 +97,7 @@ function openUpstream(
       const masker = maskerOf(job);
       return { account, open: (kind) => masker.stream({ ...kind, name: account.stream, onFinding: (finding) => account.found(finding) }) };
     },
-    settled: () => accounts.evidence.settled(),
+    settled: (job) => accounts.evidence.settled(job ?? NO_JOB),
     ...(spool !== undefined && {
       spool: { ...options.spool!, spool, log, isTrusted: () => gate.distrust === undefined, isClean: (text, job) => isClean(maskerOf(job).stream(), text) },
     }),

@@ -15,6 +15,8 @@ export class JobStream {
   private idleTimer: NodeJS.Timeout | undefined;
   private working: Promise<unknown> = Promise.resolve();
   private ending: Promise<void> | undefined;
+  /** The last bytes, and the account of all: once, whatever fails behind them. */
+  private lastWords: Promise<void> | undefined;
   /** Bytes of input that the stream went on behind when it was opened. */
   private readonly base: number;
   private readonly lines: LineStarts;
@@ -69,7 +71,7 @@ export class JobStream {
   /** Claims the stream for a request that goes on at `offset`, if it says so. Throws a 409 with the offset that is expected. */
   claim(offset: number | undefined): symbol {
     const expected = { "logveil-offset": String(this.received) };
-    if (this.ended) throw new Refusal(409, "the stream has ended", expected);
+    if (this.ended || this.lastWords !== undefined) throw new Refusal(409, "the stream has ended", expected);
     this.expect(offset);
     if (this.writer !== undefined && offset === undefined)
       throw new Refusal(409, "another request is writing to this stream: wait for its answer, or say by Logveil-Offset where you go on", expected);
@@ -93,6 +95,7 @@ export class JobStream {
     await this.keep(() => this.masked(chunk, () => this.writer === writer));
     // What fails then is told to the next request.
     if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.flush().catch(() => undefined), this.holdBackMs).unref();
+    await this.account.room();
     this.checkWriter(writer);
     try {
       this.account.check();
@@ -143,15 +146,18 @@ export class JobStream {
     await this.stored.commit();
   }
 
-  /** The end: everything is kept. */
+  /** The end: everything is kept. Rejects while it cannot be; it can be called again then. */
   end(): Promise<void> {
-    return (this.ending ??= this.finish());
+    return (this.ending ??= this.finish().catch((error: unknown) => {
+      this.ending = undefined;
+      throw error;
+    }));
   }
 
   private async finish(): Promise<void> {
     clearTimeout(this.idleTimer);
-    await this.keep(() => this.slices.whole(() => this.redactor.end()), true);
-    this.account.end();
+    this.lastWords ??= this.keep(() => this.slices.whole(() => this.redactor.end()), true).then(() => this.account.end());
+    await this.lastWords;
     await this.account.settled();
     await this.stored.end();
     await this.stored.close();

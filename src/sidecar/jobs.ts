@@ -145,7 +145,8 @@ export class Jobs {
     const redactor = job.scope.stream({
       name,
       onFinding: (finding) => {
-        const placed = { ...finding, line: finding.line + lines, offset: finding.offset + input };
+        // A stream that goes on: it may have millions of findings, and most do not.
+        const placed = input === 0 ? finding : { ...finding, line: finding.line + lines, offset: finding.offset + input };
         if (placed.kind === "exposed") job.exposed.push(placed);
         opened?.found(placed);
         account.found(placed);
@@ -217,7 +218,7 @@ export class Jobs {
     this.accounts.forgive(name);
     await job.handed.forget();
     this.accounts.evidence.event("end", name);
-    await this.accounts.evidence.settled();
+    await this.accounts.evidence.settled(name);
     clearTimeout(job.forgetting);
     job.forgetting = setTimeout(() => void this.forget(job), this.limits.graceMs).unref();
   }

@@ -125,6 +125,9 @@ export class MaskedBody {
     const pieces = await this.inTurns(event);
     account.output(pieces);
     account.check();
+    const room = account.room();
+    // Pieces that are no views of the chunk hold until the next call, which does not come before.
+    if (room !== undefined) await room;
     const [first, ...others] = pieces;
     if (first === undefined) return undefined;
     // A view of the chunk lasts as long as it; others hold until the next call only.

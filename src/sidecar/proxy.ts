@@ -83,7 +83,7 @@ export class Upstream {
       leave(request, response);
       const change = { via: this.name, ...(mask !== undefined && { acceptCodings: this.codings }) };
       const isKept = this.spooling?.isFor(request.method!, body !== undefined) === true;
-      const answer = await (isKept ? this.keep(request, body, job, change) : this.exchange(request, body, change));
+      const answer = await (isKept ? this.keep(request, body, job, change) : this.exchange(request, body, job, change));
       if (answer === undefined) return json(response, 202, { kept: true, message: "it waits in the spool until the log storage takes it" });
       await relay(request, response, answer, mask);
     } finally {
@@ -92,10 +92,10 @@ export class Upstream {
   }
 
   /** Sends a request and resolves with the answer to it. */
-  private async exchange(request: IncomingMessage, body: RequestBody | undefined, change: RequestChange): Promise<Incoming> {
+  private async exchange(request: IncomingMessage, body: RequestBody | undefined, job: string | undefined, change: RequestChange): Promise<Incoming> {
     try {
       // What was found is on record before the upstream is told that a body has ended; where nothing can be recorded, nothing goes on.
-      if (body === undefined) await this.context.settled();
+      if (body === undefined) await this.context.settled(job);
       const payload = await body?.payload();
       const { trailerNames = [] } = body ?? {};
       const fields = requestFields(request, { ...change, instead: payload?.fields ?? {}, trailers: trailerNames });
@@ -128,7 +128,7 @@ export class Upstream {
       const payload = await body?.payload();
       const headers = withFields(head.headers, Object.entries(payload?.fields ?? {}).flat());
       const pieces = payload?.body instanceof Uint8Array ? [payload.body] : payload?.body;
-      return await this.spooling!.take({ ...head, headers }, pieces, () => this.context.settled());
+      return await this.spooling!.take({ ...head, headers }, pieces, () => this.context.settled(job));
     } catch (error) {
       throw body?.fault === undefined ? error : faultOf(request, body.fault);
     }

@@ -23,8 +23,8 @@ export interface MaskContext {
   readonly maxHeldBytes: number;
   /** Streams whose secrets are those of a job, or the global ones, and the account of what goes through them. */
   open(job: string | undefined): { readonly account: Tally; readonly open: (options: { readonly joined?: boolean }) => RedactorStream };
-  /** Resolves when everything that was found so far is on record; rejects if it cannot be. */
-  settled(): Promise<void>;
+  /** Resolves when all that was told of a job is on record; rejects while it cannot be. */
+  settled(job: string | undefined): Promise<void>;
 }
 
 /** A body that announces no more is held until it is whole: it goes on with its length, in one piece, or not at all. */
@@ -193,7 +193,7 @@ export class RequestBody {
     this.trailing = [...others.flatMap(([name, value]) => [name, maskValue(value, this.open({}))]), ...Object.entries(this.sent.fields(like)).flat()];
     this.account.check();
     this.account.end();
-    await this.context.settled();
+    await this.account.settled();
   }
 
   /** The trailers that vouch for the body as it came. */

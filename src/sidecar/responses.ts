@@ -36,8 +36,12 @@ export async function relay(request: IncomingMessage, response: ServerResponse, 
     const arrived = body === undefined ? answer.body.arrived() : undefined;
     if (arrived === undefined) await pipeline(body ?? answer.body, response, { end: false });
     else if (arrived.length > 0) response.write(arrived);
-    if (announced.length > 0) response.addTrailers(trailersOf(answer.trailers(), announced, mask));
-    await mask?.context.settled();
+    if (announced.length > 0) {
+      const masking = mask?.context.open(mask.job);
+      response.addTrailers(trailersOf(answer.trailers(), announced, (value) => (masking === undefined ? value : maskValue(value, masking.open({})))));
+      masking?.account.end();
+      await masking?.account.settled();
+    }
     response.end();
   } catch (error) {
     answer.body.destroy();
@@ -64,7 +68,7 @@ async function maskedBody({ method }: IncomingMessage, { status, fields, body }:
     const stages = openStages(framing, valueOf(fields, "content-encoding"), context.decode, open);
     const ended = (): Promise<void> => {
       account.end();
-      return context.settled();
+      return account.settled();
     };
     return new MaskedBody(body, stages, account, { job: job ?? NO_JOB, holdBackMs: context.holdBackMs, ended });
   } catch (error) {
@@ -78,8 +82,6 @@ async function isEmpty(body: AsyncIterable<unknown>): Promise<boolean> {
   return true;
 }
 
-function trailersOf(trailers: Fields, announced: readonly string[], mask: ResponseMask | undefined): [string, string][] {
-  return [...pairs(trailers)]
-    .filter(([name]) => announced.includes(name.toLowerCase()))
-    .map(([name, value]) => [name, mask === undefined ? value : maskValue(value, mask.context.open(mask.job).open({}))]);
+function trailersOf(trailers: Fields, announced: readonly string[], masked: (value: string) => string): [string, string][] {
+  return [...pairs(trailers)].filter(([name]) => announced.includes(name.toLowerCase())).map(([name, value]) => [name, masked(value)]);
 }

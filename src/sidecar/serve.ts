@@ -66,7 +66,7 @@ export interface SidecarOptions extends LiveOptions {
   /** Every request needs the token of its job, or a certificate that names it. */
   readonly tokensRequired: boolean;
   readonly evidence: Evidence;
-  /** What only another start mends, such as an audit that has closed itself: it is alive no more. */
+  /** What only another start mends, such as an audit whose folder another process has taken over: it is alive no more. */
   readonly ruin?: () => string | undefined;
   /** Figures of the audit. */
   readonly audit?: () => Gauges["audit"];
@@ -224,7 +224,7 @@ function checksOf(parts: Parts): Check[] {
     { name: "canary", run: async () => gate.distrust },
     { name: "secrets", run: async () => gate.ignorance() },
     { name: "store", run: () => store.probe().then(() => undefined) },
-    { name: "evidence", run: () => options.evidence.settled().then(() => undefined) },
+    { name: "evidence", run: async () => options.evidence.problem() },
   ];
   const spool = forwarding?.spool;
   if (spool !== undefined) checks.push({ name: "spool", run: () => spool.check() });

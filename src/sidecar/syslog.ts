@@ -101,7 +101,7 @@ class Listeners implements Syslog {
       });
     const open = outletsOf(options, context, this.relay);
     this.open = async (...sender) => {
-      await context.accounts.evidence.settled();
+      await context.accounts.evidence.settled(options.job);
       return open(...sender);
     };
   }

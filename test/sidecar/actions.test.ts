@@ -54,17 +54,17 @@ describe("warn", () => {
       (line) => told.push(line),
       () => now,
     );
-    for (let i = 0; i < 4; i++) warnings.found("j", finding);
+    for (let i = 0; i < 4; i++) warnings.found("secret A in job j", finding);
     warnings.sweep();
     expect(told.length).toBe(1);
     now = 60_000;
-    warnings.found("j", finding);
+    warnings.found("secret A in job j", finding);
     expect(told.at(-1)).toBe("found: secret A in job j, stream s, line 3, offset 40: masked; 3 more since the line before");
-    warnings.found("j", finding);
+    warnings.found("secret A in job j", finding);
     now = 120_000;
     warnings.sweep();
     expect(told.at(-1)).toBe("found: secret A in job j; 1 more since the line before");
-    for (let job = 0; job < 30_000; job++) warnings.found(String(job), finding);
+    for (let job = 0; job < 30_000; job++) warnings.found(`secret A in job ${job}`, finding);
     expect((warnings as unknown as { told: Map<string, unknown> }).told.size).toBeLessThanOrEqual(10_000);
   });
 });

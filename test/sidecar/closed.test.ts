@@ -38,23 +38,31 @@ async function counting(): Promise<{ port: number; whole: () => number; open: ()
 }
 
 /** What is told of no one. */
-const untold = { input: () => undefined, output: () => undefined, check: () => undefined, end: () => undefined };
+const untold = {
+  input: () => undefined,
+  output: () => undefined,
+  check: () => undefined,
+  end: () => undefined,
+  room: () => undefined,
+  settled: async () => undefined,
+};
 
 interface Surroundings {
   readonly open?: () => RedactorStream;
-  readonly settled?: () => Promise<void>;
+  readonly settled?: () => Promise<undefined>;
 }
 
 /** The proxy alone, with surroundings that break. */
 async function breaking(upstreamPort: number, change: (engine: Engine) => Surroundings): Promise<{ port: number; failures: unknown[] }> {
   const engine = createEngine({ secrets: [{ name: "GLOBAL", value: SECRET }], rules: false });
   const broken = change(engine);
+  const settled = broken.settled ?? untold.settled;
   const context: MaskContext = {
     holdBackMs: 50,
     decode: {},
     maxHeldBytes: 1 << 20,
-    open: () => ({ account: untold, open: broken.open ?? (() => engine.stream()) }),
-    settled: broken.settled ?? (async () => undefined),
+    open: () => ({ account: { ...untold, settled }, open: broken.open ?? (() => engine.stream()) }),
+    settled,
   };
   const options = { url: `http://127.0.0.1:${upstreamPort}`, connectTimeoutMs: 5000, headersTimeoutMs: 5000, bodyTimeoutMs: 5000, maxConnections: 5 };
   const upstream = new Upstream(options, [], context);

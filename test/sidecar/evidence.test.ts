@@ -22,7 +22,7 @@ async function audited(folder: string): Promise<{ sidecar: Sidecar; dir: string;
   const { sidecar } = await start({
     store: { folder: join(folder, "logs"), maxFileBytes: 4096, maxAgeMs: 1e9, compress: "zstd" },
     engine: ENGINE,
-    evidence: auditEvidence(audit),
+    evidence: auditEvidence(audit, { waitMs: 10_000 }),
     audit: () => audit.stats,
   });
   const records = (): Record[] =>

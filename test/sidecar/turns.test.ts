@@ -32,6 +32,7 @@ async function open() {
     output: (out: readonly Uint8Array[]) => out.forEach(({ length }) => (counted.output += length)),
     check: () => undefined,
     end: () => undefined,
+    room: () => undefined,
     settled: async () => undefined,
   } as unknown as Account;
   const stream = new JobStream("job", stored, machine, account, 50, () => undefined);

@@ -31,6 +31,8 @@ export class Witness implements Evidence {
       output: (piece) => void (sum.output += Buffer.from(piece).toString("latin1")),
       finding: (finding) => void this.told.push({ job, ...finding }),
       end: () => void (sum.ended = true),
+      room: () => undefined,
+      settled: () => this.settled(),
     };
   }
   policy(): void {
@@ -41,6 +43,9 @@ export class Witness implements Evidence {
   }
   async settled(): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
+  }
+  problem(): string | undefined {
+    return this.failure?.message;
   }
 }
 
