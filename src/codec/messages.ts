@@ -7,6 +7,7 @@
  */
 import { LogveilError } from "../errors.js";
 import { countLines } from "../core/lines.js";
+import { type BinaryFormat, FORMAT_HEAD_BYTES, formatOf } from "./formats.js";
 
 /** How messages of a connection are told apart: RFC 6587 §3.4. `auto`: by the first byte, a digit begins a count. */
 export type MessageFraming = "auto" | "octet-counting" | "newline";
@@ -29,6 +30,7 @@ const NINE = 0x39;
 /** Most digits of a count. */
 const MAX_DIGITS = 10;
 const LINE_END = Buffer.from([LF]);
+const EMPTY = Buffer.alloc(0);
 
 /** Puts text together, and marks. */
 class TextBuilder {
@@ -64,7 +66,10 @@ class TextBuilder {
   }
 }
 
-/** From the bytes of one sender to text. Throws `LV_FRAMING` for a count that is none, or that is too large; nothing may be read then. */
+/**
+ * From the bytes of one sender to text. Throws `LV_FRAMING` for a count that is none, or that is too large; nothing may be read then. Nor may it once there is a
+ * {@link MessageReader.fault}: what came is no text, and was dropped from there on.
+ */
 export class MessageReader {
   private readonly builder = new TextBuilder();
   private mode: MessageFraming;
@@ -74,6 +79,13 @@ export class MessageReader {
   private digits = 0;
   private isCut = false;
   private whole = 0;
+  /** What came is in a format that has no text. */
+  fault: LogveilError | undefined;
+  /** The beginning of a message whose format is not known yet. */
+  private held: Buffer = EMPTY;
+  /** The beginning of the message at hand, as far as it was looked at, while it may still turn out to be binary. */
+  private opening: Buffer = EMPTY;
+  private isOpening = true;
 
   constructor(
     framing: MessageFraming,
@@ -91,19 +103,64 @@ export class MessageReader {
 
   /** Whether a part of a message was read, or of its count. */
   get isInside(): boolean {
-    return this.isCut || this.left > 0 || this.digits > 0;
+    return this.isCut || this.left > 0 || this.digits > 0 || this.held.length > 0;
   }
 
   /** The text of a piece of the connection, a view of it if it can be. */
-  read(chunk: Uint8Array): MessageText {
+  read(piece: Uint8Array): MessageText {
+    if (this.fault !== undefined) return this.builder.take();
+    const chunk = this.held.length === 0 ? piece : Buffer.concat([this.held, piece]);
+    this.held = EMPTY;
     if (this.mode === "auto" && chunk.length > 0) this.mode = isDigit(chunk[0]!) ? "octet-counting" : "newline";
     if (this.mode === "octet-counting") {
       this.readCounted(chunk);
       return this.builder.take();
     }
-    this.whole += countLines(chunk);
-    if (chunk.length > 0) this.isCut = chunk.at(-1) !== LF;
-    return { text: chunk, marks: [] };
+    const text = this.readLines(chunk);
+    this.whole += countLines(text);
+    if (text.length > 0) this.isCut = text.at(-1) !== LF;
+    return { text, marks: [] };
+  }
+
+  /** What of lines may go on: all, or what stands before one that is no text or not known to be. */
+  private readLines(chunk: Uint8Array): Uint8Array {
+    for (let at = 0; at < chunk.length;) {
+      const end = chunk.indexOf(LF, at);
+      const to = end < 0 ? chunk.length : end;
+      if (this.isOpening && !this.look(chunk, at, to, end >= 0)) return chunk.subarray(0, at);
+      if (end < 0) break;
+      at = end + 1;
+      this.begin();
+    }
+    return chunk;
+  }
+
+  /** A message begins behind this. */
+  private begin(): void {
+    this.isOpening = true;
+    this.opening = EMPTY;
+  }
+
+  /** Looks at the beginning of a message, which goes on at `from`; false if no more may go on: the rest is held, or there is a fault. */
+  private look(chunk: Uint8Array, from: number, to: number, isEnd: boolean): boolean {
+    const more = chunk.subarray(from, Math.min(to, from + FORMAT_HEAD_BYTES - this.opening.length));
+    const head = this.opening.length === 0 ? more : Buffer.concat([this.opening, more]);
+    const isAll = isEnd || head.length === FORMAT_HEAD_BYTES;
+    const format = formatOf(head, isAll);
+    if (format === "more") this.held = Buffer.from(chunk.subarray(from));
+    else if (format !== undefined) this.fail(format);
+    else {
+      this.isOpening = !isAll;
+      this.opening = isAll ? EMPTY : Buffer.from(head);
+      return true;
+    }
+    return false;
+  }
+
+  private fail({ name, advice }: BinaryFormat): void {
+    this.fault = formatFault(name, advice);
+    // Nothing of the message was taken: it is not half of one.
+    if (this.opening.length === 0) this.left = -1;
   }
 
   /** The text of messages that came each by itself. */
@@ -118,6 +175,16 @@ export class MessageReader {
 
   /** Nothing more comes: half a message is one. */
   end(): MessageText {
+    const { held } = this;
+    this.held = EMPTY;
+    if (held.length > 0) {
+      const format = formatOf(held, true);
+      if (format !== undefined && format !== "more") this.fail(format);
+      else {
+        this.builder.add(held);
+        this.isCut = true;
+      }
+    }
     const isPart = this.isCut || this.left > 0;
     [this.isCut, this.left, this.digits] = [false, -1, 0];
     if (isPart) {
@@ -134,6 +201,7 @@ export class MessageReader {
         continue;
       }
       const end = Math.min(chunk.length, at + this.left);
+      if (this.isOpening && !this.look(chunk, at, end, end - at === this.left)) return;
       this.builder.add(chunk.subarray(at, end));
       this.left -= end - at;
       at = end;
@@ -141,6 +209,7 @@ export class MessageReader {
       this.builder.end();
       this.whole++;
       this.left = -1;
+      this.begin();
     }
   }
 
@@ -159,6 +228,11 @@ export class MessageReader {
 }
 
 const isDigit = (byte: number): boolean => byte >= ZERO && byte <= NINE;
+
+/** Of a message in a format that has no text. */
+export const formatFault = (name: string, advice: string): LogveilError =>
+  new LogveilError("LV_FRAMING", `${name} cannot be masked; ${advice}`, { facts: { format: name } });
+
 const fault = (message: string): LogveilError => new LogveilError("LV_FRAMING", message);
 
 /** From masked text to messages: the way back of {@link MessageReader}. */

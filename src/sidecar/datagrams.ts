@@ -1,6 +1,7 @@
 /** Syslog over UDP: a datagram is a message. Those of one address are masked in one stream, in the order in which they come; what cannot wait is dropped and counted. */
 import type { Socket } from "node:dgram";
-import { MessageReader } from "../codec/messages.js";
+import { FORMAT_HEAD_BYTES, formatOf } from "../codec/formats.js";
+import { formatFault, MessageReader } from "../codec/messages.js";
 import { LogveilError } from "../errors.js";
 import type { OpenOutlet, Outlet } from "./outlets.js";
 
@@ -12,6 +13,8 @@ export interface DatagramContext {
   check(): void;
   taken(messages: number): void;
   dropped(messages: number, error: unknown): void;
+  /** A message of a sender was dropped, for it is not text. */
+  refused(name: string, error: LogveilError): void;
 }
 
 /** Bytes of all messages that wait; what comes then is dropped. */
@@ -39,6 +42,8 @@ export class Datagrams {
     } catch (error) {
       return this.context.dropped(1, error);
     }
+    const format = formatOf(message.subarray(0, FORMAT_HEAD_BYTES), true);
+    if (format !== undefined && format !== "more") return this.context.refused(this.context.name(address), formatFault(format.name, format.advice));
     if (this.bytes.waiting + message.length > MAX_WAITING_BYTES) return this.context.dropped(1, trouble("they come faster than they can be kept"));
     let name = this.context.name(address);
     if (!this.queues.has(name) && this.queues.size >= MAX_ADDRESSES) name = this.context.name("other");

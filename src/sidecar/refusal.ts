@@ -31,8 +31,9 @@ export const REASONS = {
   timeout: undefined,
   offset: undefined,
   not_found: undefined,
-  syslog_format: "what came is not syslog",
-  syslog_framing: "syslog messages cannot be told apart",
+  // Told with their senders: syslog.ts.
+  syslog_format: undefined,
+  syslog_framing: undefined,
 } as const satisfies Readonly<Record<string, string | undefined>>;
 
 export type Reason = keyof typeof REASONS;

@@ -72,6 +72,7 @@ export class Sender {
       outlet = await this.context.open(name, (error) => this.fail(error));
       await this.receive(outlet);
       await this.write(outlet, this.reader.end());
+      this.failure ??= this.reader.fault;
       await outlet.finish();
     } catch (error) {
       this.failure ??= error;
@@ -95,6 +96,8 @@ export class Sender {
       this.context.check();
       try {
         await this.write(outlet, this.reader.read(next.value));
+        this.failure ??= this.reader.fault;
+        if (this.failure !== undefined) return;
       } catch (error) {
         if (!(error instanceof LogveilError) || error.code !== "LV_FRAMING") throw error;
         this.failure ??= error;

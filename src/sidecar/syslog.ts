@@ -58,6 +58,8 @@ export interface Syslog {
 const TOUCH_INTERVAL_MS = 3_600_000;
 /** The same trouble is told once in so many milliseconds. */
 const TELL_INTERVAL_MS = 60_000;
+/** Most troubles that are remembered: addresses are easily made up. */
+const MAX_TOLD = 1000;
 /** A connection that is silent for so many milliseconds is asked whether it is still there. */
 const KEEP_ALIVE_MS = 60_000;
 
@@ -157,9 +159,9 @@ class Listeners implements Syslog {
   private serve(server: Server, listener: Listener, framing: MessageFraming): Server {
     const { context, options } = this;
     for (const table of ["syslogMessages", "syslogRefused"] as const) this.count(table, listener, 0);
-    const refused = (why: string): void => {
+    const refused = (why: string, at: string = listener): void => {
       this.count("syslogRefused", listener);
-      this.tell(`${listener}: ${why}`);
+      this.tell(`${at}: ${why}`);
     };
     server.maxConnections = context.limits.maxConnections;
     server.on("drop", () => refused(`${server.maxConnections} connections, the most there may be, so no more are taken; raise limits.maxConnections`));
@@ -172,14 +174,18 @@ class Listeners implements Syslog {
       socket.once("close", () => this.sockets.delete(socket));
     });
     server.on(listener === "tls" ? "secureConnection" : "connection", (socket: Socket) => {
-      const sender = new Sender(socket, nameOfSender(listener, socket.remoteAddress), {
+      const name = nameOfSender(listener, socket.remoteAddress);
+      const sender = new Sender(socket, name, {
         framing,
         maxMessageBytes: options.maxMessageBytes,
         idleTimeoutMs: context.limits.idleTimeoutMs,
         open: this.open,
         check: () => context.accounts.check(options.job),
         taken: (messages) => this.count("syslogMessages", listener, messages),
-        refused: (error) => refused(`a connection was closed: ${nameOf(error)}`),
+        refused: (error) => {
+          this.countReason(error);
+          refused(`a connection was closed: ${nameOf(error)}`, isFormat(error) ? name : listener);
+        },
       });
       this.senders.add(sender);
       void sender.done.finally(() => this.senders.delete(sender));
@@ -203,6 +209,11 @@ class Listeners implements Syslog {
         this.count("syslogDropped", "udp", messages);
         this.tell(`udp: messages are dropped: ${nameOf(error)}`);
       },
+      refused: (name, error) => {
+        this.count("syslogDropped", "udp");
+        this.countReason(error);
+        this.tell(`${name}: messages are dropped: ${nameOf(error)}`);
+      },
     });
     return bound;
   }
@@ -211,8 +222,15 @@ class Listeners implements Syslog {
     this.context.accounts.figures.add(table, count, at);
   }
 
+  private countReason(error: unknown): void {
+    if (!(error instanceof LogveilError) || error.code !== "LV_FRAMING") return;
+    this.context.accounts.figures.count("refusals", isFormat(error) ? "syslog_format" : "syslog_framing");
+  }
+
   private tell(message: string): void {
     if (Date.now() - (this.told.get(message) ?? -Infinity) < TELL_INTERVAL_MS) return;
+    this.told.delete(message);
+    if (this.told.size >= MAX_TOLD) this.told.delete(this.told.keys().next().value!);
     this.told.set(message, Date.now());
     this.context.log("warn", `syslog: ${message}`);
   }
@@ -232,6 +250,9 @@ function outletsOf({ job, maxMessageBytes }: SyslogOptions, context: SyslogConte
     return new RelayOutlet(masking, account, relayed, failed);
   };
 }
+
+/** Whether something was refused as it is not text. */
+const isFormat = (error: unknown): boolean => error instanceof LogveilError && error.facts["format"] !== undefined;
 
 /** `tcp-192.0.2.1`; a Unix socket tells no address. */
 function nameOfSender(listener: Listener, address: string | undefined): string {

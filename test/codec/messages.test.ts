@@ -1,6 +1,7 @@
 /** Syslog messages as text and back: each masked as if it were alone, at any chunking; structured data that keeps its syntax; counts that are none. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { formatOf } from "../../src/codec/formats.js";
 import { type MessageFraming, MessageReader, MessageSplitter, type MessageText } from "../../src/codec/messages.js";
 import { StructuredDataMasker } from "../../src/codec/structured.js";
 import { createEngine, type Engine } from "../../src/index.js";
@@ -181,8 +182,11 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
   });
 });
 
-test("messages come out as they went in, whatever is in them", () => {
-  const message = fc.uint8Array({ minLength: 1, maxLength: 20 }).map((bytes) => Buffer.from(bytes.map((byte) => (byte % 5 === 0 ? 0x0a : byte))));
+test("messages come out as they went in, whatever text is in them", () => {
+  const message = fc
+    .uint8Array({ minLength: 1, maxLength: 20 })
+    .filter((bytes) => formatOf(bytes, true) === undefined)
+    .map((bytes) => Buffer.from(bytes.map((byte) => (byte % 5 === 0 ? 0x0a : byte))));
   fc.assert(
     fc.property(fc.array(message, { maxLength: 8 }), fc.array(fc.nat(200), { maxLength: 8 }), (messages, cuts) => {
       for (const chunks of chunkings(Buffer.concat(messages.map(counted)), cuts)) expect(through(undefined, "octet-counting", chunks)).toEqual(messages);

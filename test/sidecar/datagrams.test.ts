@@ -32,6 +32,7 @@ function datagrams(change: Partial<DatagramContext> = {}): {
     check: () => undefined,
     taken: (messages) => (counts.taken += messages),
     dropped: (messages) => (counts.dropped += messages),
+    refused: () => (counts.dropped += 1),
     ...change,
   };
   return { socket, senders: new Datagrams(socket as unknown as Socket, context), written, counts };
