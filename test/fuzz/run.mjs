@@ -1,8 +1,21 @@
-/** `npm run fuzz [-- SECONDS]`: the comparison with the oracle, on every engine that loads, with new random cases until the time (60 s) is up. What differs becomes a file in corpus/. */
+/**
+ * `npm run fuzz -- cost`: inputs that are slow to mask, see cost.mjs.
+ *
+ * `npm run fuzz [-- SECONDS]`: the comparison with the oracle, on every engine that loads, with new random cases until the time (60 s) is up. What differs becomes a file in corpus/.
+ */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { readOptions, searchCost } from "./cost.mjs";
 
+if (process.argv[2] === "cost") {
+  try {
+    process.exit(await searchCost(readOptions(process.argv.slice(3))));
+  } catch (error) {
+    console.error(error.message);
+    process.exit(2);
+  }
+}
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const seconds = Number(process.argv[2] ?? 60);
 if (!(seconds > 0)) {
