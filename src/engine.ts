@@ -19,6 +19,7 @@ import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
 import { FindingQueue } from "./stream/findings.js";
 import { iterate } from "./stream/iterate.js";
 import { transform } from "./stream/node.js";
+import { TURNS } from "./stream/turns.js";
 import { transformWeb } from "./stream/web.js";
 import type { Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";
 import { randomBytes } from "node:crypto";
@@ -118,9 +119,6 @@ export function createEngine(options: EngineOptions = {}): Engine {
 /** Name of the scope that every stream belongs to. */
 const GLOBAL = "";
 
-/** Whose turn a stream uses: that of its job; those without one share a turn. */
-const jobOf = ({ scope = GLOBAL }: StreamOptions): string => scope;
-
 let warnedPortable = false;
 
 class EngineCore implements Engine, StreamHost {
@@ -205,15 +203,15 @@ class EngineCore implements Engine, StreamHost {
   }
 
   transform(options: StreamOptions = {}): Transform {
-    return transform(this.stream(options), this.limits.holdBackMs, options.signal, jobOf(options));
+    return transform(this.stream(options), this.limits.holdBackMs, options.signal, options.scope ?? GLOBAL);
   }
 
   transformWeb(options: StreamOptions = {}): TransformStream<Uint8Array, Uint8Array> {
-    return transformWeb(this.stream(options), this.limits.holdBackMs, options.signal, jobOf(options));
+    return transformWeb(this.stream(options), this.limits.holdBackMs, options.signal, options.scope ?? GLOBAL);
   }
 
   iterate(source: AsyncIterable<Chunk> | Iterable<Chunk>, options: StreamOptions = {}): AsyncGenerator<Buffer, void, void> {
-    return iterate(this.stream(options), source, this.limits.holdBackMs, options.signal, jobOf(options));
+    return iterate(this.stream(options), source, this.limits.holdBackMs, options.signal, options.scope ?? GLOBAL);
   }
 
   addSecrets(secrets: readonly SecretInput[], scope?: string): Promise<readonly SecretReport[]> {
@@ -291,7 +289,7 @@ class EngineCore implements Engine, StreamHost {
       });
     }
     const learned = this.warnedLearned.has(origin.scope) ? undefined : store.learn(origin.ruleId(rule), value);
-    if (learned?.isNew === true) for (const stream of this.live) if (stream !== origin && stream.scope === origin.scope) stream.adopt();
+    if (learned?.isNew === true) for (const stream of this.live) if (stream !== origin && stream.scope === origin.scope) stream.outdate();
     return learned?.secret;
   }
 
@@ -349,7 +347,7 @@ class EngineCore implements Engine, StreamHost {
   private async exchange({ secrets = [], rules }: Pick<EngineOptions, "secrets" | "rules">): Promise<readonly SecretReport[]> {
     this.checkOpen();
     const reports = await this.policies.replace(secrets, rules, () => this.checkOpen());
-    for (const stream of this.live) stream.adopt();
+    await this.catchUp(GLOBAL);
     this.reports.splice(0, Infinity, ...reports);
     return reports;
   }
@@ -370,10 +368,17 @@ class EngineCore implements Engine, StreamHost {
       const added = await (scope === GLOBAL ? this.policies.add(own) : this.store(scope).addAsync(own));
       this.checkOpen();
       reports.push(...added);
-      for (const stream of this.live) if (scope === GLOBAL || stream.scope === scope) stream.adopt();
+      await this.catchUp(scope);
     }
     this.reports.push(...reports);
     return reports;
+  }
+
+  /** Shows the streams of a scope its secrets. From now on none lets go of anything before it knows them; when this has resolved, all do. There may be thousands, each with 64 KiB to look at again. */
+  private async catchUp(scope: string): Promise<void> {
+    const streams = [...this.live].filter((stream) => scope === GLOBAL || stream.scope === scope);
+    for (const stream of streams) stream.outdate();
+    await TURNS.each(scope, streams, (stream) => stream.catchUp());
   }
 
   private closeScope(name: string): void {

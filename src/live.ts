@@ -81,6 +81,8 @@ export class LiveStream implements RedactorStream {
   /** Where the log itself gave a secret away: from there on it is looked for. */
   private readonly learnedAt = new Map<SecretMeta, number>();
   private learnedNew = false;
+  /** There are other secrets than it knows: it takes them on before anything else. */
+  private isStale = false;
   private groups: readonly Group[];
   private masks: Masks;
   private readonly redactor: Redactor;
@@ -131,16 +133,19 @@ export class LiveStream implements RedactorStream {
   push(chunk: Uint8Array): Uint8Array[] {
     this.checkOpen();
     if (!(chunk instanceof Uint8Array)) throw new LogveilError("LV_USAGE", "push takes a Uint8Array; encode strings first");
+    this.catchUp();
     return this.redactor.push(chunk);
   }
 
   idle(): Uint8Array[] {
     this.checkOpen();
+    this.catchUp();
     return this.redactor.heldBytes === 0 ? [] : this.redactor.idle();
   }
 
   end(): Uint8Array[] {
     this.checkOpen();
+    this.catchUp();
     const rest = this.redactor.end();
     this.finish();
     return rest;
@@ -148,6 +153,8 @@ export class LiveStream implements RedactorStream {
 
   close(): void {
     if (this.closed) return;
+    // What has left is still told of.
+    this.catchUp();
     this.redactor.dispose();
     this.finish();
   }
@@ -156,7 +163,15 @@ export class LiveStream implements RedactorStream {
     return this.policy.rules!.pack.rules[rule]!.id;
   }
 
-  adopt(): void {
+  /** The secrets have changed. What is looked at again for that is its own time: it takes them on when it is used next, or by {@link catchUp}. */
+  outdate(): void {
+    this.isStale = true;
+  }
+
+  /** Takes on the secrets that have come since. */
+  catchUp(): void {
+    if (!this.isStale || this.closed) return;
+    this.isStale = false;
     this.redactor.adopt(this.refresh());
   }
 

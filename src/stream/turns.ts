@@ -64,6 +64,16 @@ export class Turns {
     });
   }
 
+  /** Does something with each item, in turns. */
+  async each<T>(job: string, items: readonly T[], work: (item: T) => void): Promise<void> {
+    let done = 0;
+    if (items.length === 0) return;
+    await this.run(job, () => {
+      work(items[done++]!);
+      return done === items.length;
+    });
+  }
+
   private isOver(): boolean {
     return this.isAsked && this.clock.now() - this.turnedAt >= TURN_MS;
   }

@@ -94,6 +94,51 @@ describe.each(ENGINES)("$engine", (factory) => {
     engine.close();
   });
 
+  test("late secrets: streams take them on in turns, and the event loop turns meanwhile", async () => {
+    const engine = make([]);
+    const job = engine.scope("job");
+    const found: Finding[] = [];
+    const line = "an ordinary line without anything in it, of some log or other\n";
+    const text = Buffer.from(`${line.repeat(1000)}late-secret-value-1\n`);
+    const streams = Array.from({ length: 300 }, () => job.stream({ onFinding: (finding) => found.push(finding) }));
+    for (const stream of streams) stream.push(text);
+    let turns = 0;
+    let isOver = false;
+    const turn = (): void => {
+      if (isOver) return;
+      turns++;
+      setImmediate(turn);
+    };
+    setImmediate(turn);
+    const adding = job.addSecrets([{ name: "late", value: "late-secret-value-1" }]).then(() => (isOver = true));
+    // One that is used meanwhile lets go of nothing that it did not look for.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(Buffer.concat(streams.at(-1)!.push(Buffer.from("late-secret-value-1 \n"))).toString()).toBe("*** \n");
+    await adding;
+    expect(turns).toBeGreaterThan(2);
+    expect(found.filter(({ kind }) => kind === "exposed")).toHaveLength(streams.length);
+    engine.close();
+  });
+
+  test("learned values: the other streams of the job take them on when they are used next", () => {
+    const engine = createEngine({ engine: factory.engine, mask: "fixed" });
+    const job = engine.scope("job");
+    const found: Finding[] = [];
+    const [one, other, closed] = ["one", "other", "closed"].map((name) => job.stream({ name, onFinding: (finding) => found.push(finding) }));
+    const exposed = (): string[] => found.filter(({ kind }) => kind === "exposed").map(({ stream }) => stream);
+    const token = "glpat-aB3dE5gH7jK9mN1pQ3rS";
+    // No rule sees it through the line end; as a known value it is found there.
+    const wrapped = `${token.slice(0, 14)}\n${token.slice(14)}`;
+    for (const stream of [other, closed]) stream!.push(Buffer.from(`${wrapped} ;\n`));
+    one!.push(Buffer.from(`token ${token} ;\n`));
+    expect(found).toMatchObject([{ kind: "masked", rule: expect.stringContaining("gitlab") as string }]);
+    expect(Buffer.concat(other!.push(Buffer.from(`${wrapped} ;\n`))).toString()).toBe("***\n ;\n");
+    expect(exposed()).toEqual(["other"]);
+    closed!.close();
+    expect(exposed()).toEqual(["other", "closed"]);
+    engine.close();
+  });
+
   test("a late secret that overlaps a masked one exposes only what left unmasked, also within one set of late secrets", async () => {
     const engine = make([]);
     const found: Finding[] = [];
