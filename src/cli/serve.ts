@@ -191,6 +191,7 @@ const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "ru
 
 function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<SidecarOptions, "evidence" | "log" | keyof LiveOptions> {
   const { limits, auth, control } = config;
+  const decode = { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow };
   const inherited = inheritedSockets(process.env, process.pid);
   return {
     version,
@@ -210,7 +211,7 @@ function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<
         retries: config.upstream.retries,
         ...(config.spool.enabled && { spool: { folder: config.spool.dir, maxBytes: config.spool.maxBytes, headers: config.spool.headers } }),
         routes: config.routes,
-        decode: { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow },
+        decode,
         maxHeldBytes: limits.maxHeld,
       },
     }),
@@ -221,6 +222,7 @@ function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<
       maxConnections: limits.maxConnections,
     },
     ...syslogOf(config, tls),
+    decode,
     turnMs: limits.queueTimeout,
   };
 }

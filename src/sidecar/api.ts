@@ -1,7 +1,9 @@
 /** The sidecar's own API: logs come in stream by stream, and masked ones are read back. */
 import { pipeline } from "node:stream/promises";
 import type { Call, Route } from "./http.js";
+import type { DecodeLimits } from "../codec/layers.js";
 import { isHttp2 } from "./answers.js";
+import { decodedBody } from "./decoded.js";
 import { json, leave } from "./http.js";
 import type { JobStream } from "./job-stream.js";
 import type { Jobs } from "./jobs.js";
@@ -26,7 +28,7 @@ export interface Access {
 }
 
 /** What writes is refused where `check` throws: `POST` a piece of a stream, `POST …/end`, `GET` and `HEAD` it, and what there is. */
-export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => void): Route[] {
+export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => void, decode: Partial<DecodeLimits> = {}): Route[] {
   const named = (call: Call): Names => {
     const { job = "", stream = "" } = call.params;
     if (!isName(job) || !isName(stream)) throw new Refusal(400, "names of jobs and streams have 1 to 100 bytes of UTF-8 without control characters");
@@ -36,7 +38,7 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
   };
   const path = "/v1/jobs/:job/streams/:stream";
   return [
-    { method: "POST", path, handle: (call) => receive(call, jobs, named(call)) },
+    { method: "POST", path, handle: (call) => receive(call, jobs, named(call), decode) },
     {
       method: "POST",
       path: `${path}/end`,
@@ -84,17 +86,16 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
   ];
 }
 
-/** Takes a body as it comes; answers when what was let go of it is durable. */
-async function receive(call: Call, jobs: Jobs, { job, stream: name }: Names): Promise<void> {
+/** Takes a body as it comes, without its content codings: offsets are those of what it decodes to; answers when what was let go of it is durable. */
+async function receive(call: Call, jobs: Jobs, { job, stream: name }: Names, limits: Partial<DecodeLimits>): Promise<void> {
   const { request, response } = call;
-  const coding = request.headers["content-encoding"];
-  if (coding !== undefined && coding !== "identity") throw new Refusal(415, "this content coding is not taken here: send the log as it is");
+  const body = decodedBody(request, limits);
   const offset = offsetOf(request.headers[OFFSET]);
   const stream = await jobs.stream(job, name);
   const writer = stream.claim(offset);
   try {
     leave(request, response);
-    for await (const chunk of request as AsyncIterable<Buffer>) await stream.write(writer, chunk);
+    for await (const chunk of body) await stream.write(writer, chunk);
     await stream.commit();
   } finally {
     stream.release(writer);

@@ -1,5 +1,6 @@
 /** The composition root of the sidecar: engine, store, jobs, and the servers around them. */
 import type { TlsOptions } from "node:tls";
+import type { DecodeLimits } from "../codec/layers.js";
 import { createEngine, type Engine, type EngineOptions } from "../engine.js";
 import { LogveilError } from "../errors.js";
 import type { SecretReport } from "../types.js";
@@ -57,6 +58,8 @@ export interface SidecarOptions extends LiveOptions {
   readonly upstream?: ForwardingOptions;
   /** Absent: no syslog. */
   readonly syslog?: SyslogOptions;
+  /** Limits of decoding logs that come in a content coding into the store. */
+  readonly decode?: Partial<DecodeLimits>;
   readonly engine: EngineOptions;
   readonly server: ServerLimits;
   /** Longest wait of a new stream, or of a request that is forwarded, for its turn, in milliseconds. */
@@ -247,7 +250,7 @@ function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
     checkSome: ({ request, connection }) => tokens.checkSome(request, connection),
     may: ({ request, connection }, job) => tokens.may(request, connection, job),
   };
-  const data = serveRoutes(forwarding === undefined ? apiRoutes(jobs, access, (job) => accounts.check(job)) : [], {
+  const data = serveRoutes(forwarding === undefined ? apiRoutes(jobs, access, (job) => accounts.check(job), options.decode) : [], {
     ...served,
     answered: counted("data"),
     tls: options.tls,
