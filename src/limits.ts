@@ -4,6 +4,11 @@ import { LogveilError } from "./errors.js";
 export interface Limits {
   /** Longest secret accepted, in bytes. Its longest spelling is about twelve times that, and so is the hold-back it can cause. */
   readonly maxSecretBytes: number;
+  /**
+   * Bytes that one secret is looked for as, over all its spellings and parts; what goes beyond is left out, the least important first, and reported. A secret of 100 KiB fits
+   * with all it has; the largest with itself, its parts, base64, and what is usual besides. An automaton takes three times as much memory, the portable one twenty times. A value that a rule finds gets `inlineBuildBytes`.
+   */
+  readonly maxNeedleBytes: number;
   /** Deleted bytes (escape sequences, newlines) one unfinished match may span before it is given up as after silence. Bounds hold-back. */
   readonly maxGapBytes: number;
   /** Silence after which the shells call `idle()`, in milliseconds. */
@@ -20,10 +25,13 @@ export interface Limits {
   readonly maxLearned: number;
   /** Needles added late above which they are built off the event loop. */
   readonly inlineBuildNeedles: number;
+  /** The same by their bytes together: building half a MiB takes some milliseconds. */
+  readonly inlineBuildBytes: number;
 }
 
 export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxSecretBytes: 1 << 20,
+  maxNeedleBytes: 16 << 20,
   maxGapBytes: 1 << 16,
   holdBackMs: 500,
   exposureWindowBytes: 1 << 16,
@@ -32,6 +40,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   overMaskPerKiB: 2,
   maxLearned: 256,
   inlineBuildNeedles: 2000,
+  inlineBuildBytes: 512 << 10,
 });
 
 /** Largest piece handed to a matcher at once; longer chunks are cut. Keeps result arrays and pauses small. */

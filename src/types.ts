@@ -24,10 +24,12 @@ export interface MaskOptions {
 
 /** Why a secret or a part of it is not masked, or is masked with restrictions. Never holds bytes of it. */
 export interface SecretReport {
-  /** `refused`: not masked at all. `token`: masked only as a whole token. `duplicate`: same value as another secret. */
-  readonly kind: "refused" | "token" | "duplicate";
+  /** `refused`: not masked at all. `token`: masked only as a whole token. `duplicate`: same value as another secret. `limited`: a limit left variants or parts of it out. */
+  readonly kind: "refused" | "token" | "duplicate" | "limited";
   readonly name: string;
   readonly reason: string;
+  /** `limited`: variants in which it is not looked for in full; those of its parts begin with the kind of part, as `leaf:hex`. */
+  readonly variants?: readonly string[];
 }
 
 /** A masked or exposed span with its cause. Never holds bytes. */

@@ -4,6 +4,7 @@ import { request as requestHttps, type RequestOptions } from "node:https";
 import { join } from "node:path";
 import { urlToHttpOptions } from "node:url";
 import { LogveilError } from "../errors.js";
+import { reportLine } from "../secrets/report.js";
 import { EXIT } from "./options.js";
 
 export interface ClientOptions {
@@ -61,10 +62,7 @@ export async function secrets([verb, ...rest]: string[], { socket = defaultSocke
     reports: { name: string; kind: string; reason: string }[];
     exposed: { stream: string; secret: string; offset: number; length: number }[];
   }>(answer);
-  for (const { name, kind, reason } of reports)
-    process.stderr.write(
-      `logveil: secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}\n`,
-    );
+  for (const report of reports) process.stderr.write(`logveil: ${reportLine(report)}\n`);
   for (const { stream, secret, offset, length } of exposed)
     process.stderr.write(`logveil: secret ${secret} had left already: stream ${stream}, offset ${offset}, ${length} bytes\n`);
   return exposed.length > 0 ? EXIT.FINDINGS : EXIT.OK;

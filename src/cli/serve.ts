@@ -185,7 +185,7 @@ function knownOf(config: Config): { secrets: SecretInput[]; upstreamHeaders: str
 
 const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "rules"> => ({
   mask: { style: mask.style, ...(mask.text === undefined ? {} : { text: mask.text }) },
-  limits: { holdBackMs: limits.holdBack },
+  limits: { holdBackMs: limits.holdBack, maxNeedleBytes: limits.maxNeedleBytes },
   fingerprintKey: installationKey(),
 });
 

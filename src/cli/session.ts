@@ -9,6 +9,7 @@ import { fromDescriptors, fromEnvironment, fromFiles, fromLists } from "../provi
 import type { RulesOptions } from "../rules/builtin.js";
 import type { Confidence } from "../rules/compile.js";
 import { installationKey } from "../secrets/fingerprint.js";
+import { reportLine } from "../secrets/report.js";
 import type { Finding, MaskStyle } from "../types.js";
 import { EXIT } from "./options.js";
 
@@ -71,8 +72,7 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
     onWarning: (warning) => notice(warning.message),
   });
   // Not as an option of the engine: so the automaton is built by another thread.
-  for (const { kind, name, reason } of await engine.addSecrets(secrets))
-    notice(`secret ${name} ${kind === "refused" ? "is NOT masked" : kind === "token" ? "is masked with care" : "is masked"}: ${reason}`);
+  for (const each of await engine.addSecrets(secrets)) notice(reportLine(each));
   if (secrets.length === 0 && options.rules === false)
     notice("neither secrets nor rules were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
   return {

@@ -179,6 +179,11 @@ export const schema = z.strictObject({
   }),
   limits: group("What one client may take, and how long", {
     holdBack: field(time({ max: "1h" }), "Silence after which undecided bytes leave", "500ms"),
+    maxNeedleBytes: field(
+      size({ min: "1KiB", max: "1GiB" }),
+      "Most bytes that one secret is looked for as, in all its spellings and parts; the least important ones beyond it are left out, which a warning names. Each takes three bytes of memory",
+      "16MiB",
+    ),
     maxConnections: field(count(1, 1_000_000), "Most connections, and requests on them, at a time; further ones get 503", 12_000),
     maxStreamsPerJob: field(count(1, 1_000_000), "Most streams of one job that are open at a time", 256),
     maxStreams: field(count(1, 1_000_000), "Most streams of all jobs that are open at a time; further ones get 503", 12_000),

@@ -1,5 +1,5 @@
 /**
- * The portable Aho-Corasick automaton: built once from a needle table, immutable, linear time whatever the text.
+ * The portable Aho-Corasick automaton: built once from a needle table by automaton-build.ts, immutable, linear time whatever the text.
  * It knows nothing of lanes or streams; lanes.ts runs it.
  *
  * Every needle has 4 bytes or more, so the trie starts at depth 4, reached through a table of 4-byte prefixes. A state above that depth
@@ -30,12 +30,9 @@ for (let byte = 0; byte < 256; byte++) {
   WORD[byte] = (byte >= 0x30 && byte <= 0x39) || (upper >= 0x41 && upper <= 0x5a) || byte === 0x5f ? 1 : 0;
 }
 
-/** Children from which on a node has an index of them; fewer are tried one after the other. */
-const WIDE_CHILDREN = 8;
-
 /** Bits of the short-prefix tables: some needle begins so; some wrapped needle does. */
-const PREFIX = 1;
-const PREFIX_WRAPPED = 2;
+export const PREFIX = 1;
+export const PREFIX_WRAPPED = 2;
 
 /** A matching state. `node` is -1 while `depth` is below 4. `tail` holds the last three bytes, newest lowest. */
 export interface State {
@@ -60,94 +57,39 @@ export class Automaton {
   /** Depth of a node. */
   readonly depths: Int32Array;
   /** Next sibling, or 0. */
-  private readonly siblings: Int32Array;
+  readonly siblings: Int32Array;
   /** By node: the child of each byte, or -1. */
-  private readonly wides = new Map<number, Int32Array>();
+  readonly wides = new Map<number, Int32Array>();
   /** Node of the longest proper suffix of 4+ bytes that begins a needle, or -1. */
-  private readonly fails: Int32Array;
+  readonly fails: Int32Array;
   /** Needle that ends at the node, or -1. */
   readonly ends: Int32Array;
   /** Next node with a needle on the failure chain, or -1. */
   readonly suffixes: Int32Array;
   readonly grams: GramTable;
-  private readonly ones = new Uint8Array(256);
-  private readonly twos = new Uint8Array(65536);
-  private readonly threes: GramTable;
+  readonly ones = new Uint8Array(256);
+  readonly twos = new Uint8Array(65536);
+  readonly threes: GramTable;
   readonly needleFlags: Uint8Array;
   /** Whether a needle's first (1) and last (2) byte is a word byte. */
   readonly edges: Uint8Array;
   /** Whether any needle counts only as a whole token. */
   readonly hasTokens: boolean;
 
-  /** Builds from the needles of `table` listed in `order` (equal needles collapse into the one that masks most, the first of such). */
-  constructor(table: NeedleTable, order: readonly number[]) {
-    const { bytes, offsets, flags } = table;
-    const at = (needle: number, index: number): number => bytes[offsets[needle]! + index]!;
-    const size = (needle: number): number => offsets[needle + 1]! - offsets[needle]!;
-    const sorted = [...order].sort((a, b) => compare(bytes, offsets, a, b) || weakness(flags[a]!) - weakness(flags[b]!) || a - b);
-
-    let nodes = 0;
-    let previous = -1;
-    const shared = sorted.map((needle) => {
-      let common = 0;
-      if (previous >= 0) {
-        const limit = Math.min(size(previous), size(needle));
-        while (common < limit && at(previous, common) === at(needle, common)) common++;
-      }
-      previous = needle;
-      nodes += common < 4 ? size(needle) - 3 : size(needle) - common;
-      return common;
-    });
-
+  /** Of `nodes` nodes that automaton-build.ts makes. */
+  constructor({ bytes, offsets, flags }: NeedleTable, needles: number, nodes: number) {
     this.labels = new Uint8Array(nodes + 1);
     this.flags = new Uint8Array(nodes + 1);
     this.depths = new Int32Array(nodes);
     this.siblings = new Int32Array(nodes);
-    this.fails = new Int32Array(nodes).fill(-1);
-    this.ends = new Int32Array(nodes).fill(-1);
-    this.suffixes = new Int32Array(nodes).fill(-1);
+    this.fails = new Int32Array(nodes);
+    this.ends = new Int32Array(nodes);
+    this.suffixes = new Int32Array(nodes);
     this.needleFlags = Uint8Array.from(flags);
-    this.edges = Uint8Array.from(flags, (_, needle) => WORD[at(needle, 0)]! | (WORD[at(needle, size(needle) - 1)]! << 1));
+    this.edges = Uint8Array.from(flags, (_, needle) => WORD[bytes[offsets[needle]!]!]! | (WORD[bytes[offsets[needle + 1]! - 1]!]! << 1));
     this.hasTokens = flags.some((flag) => (flag & NEEDLE.TOKEN) !== 0);
-    this.grams = new GramTable(sorted.length);
-    this.threes = new GramTable(sorted.length);
-
-    // 1. The trie, in order of the sorted needles. path[d] is the node at depth d of the needle before, lastChild[d] the newest child of path[d].
-    const tails = new Int32Array(nodes);
-    const path: number[] = [];
-    const lastChild: number[] = [];
-    const byDepth: number[][] = [];
-    let next = 0;
-    sorted.forEach((needle, index) => {
-      const length = size(needle);
-      const wrapped = (flags[needle]! & NEEDLE.WRAPPED) !== 0;
-      this.addShortPrefixes(at(needle, 0), at(needle, 1), at(needle, 2), wrapped);
-      let depth = shared[index]!;
-      if (depth < 4) {
-        const gram = at(needle, 0) | (at(needle, 1) << 8) | (at(needle, 2) << 16) | (at(needle, 3) << 24);
-        depth = 4;
-        path[4] = next;
-        this.grams.set(gram, next);
-        tails[next] = (at(needle, 1) << 16) | (at(needle, 2) << 8) | at(needle, 3);
-        this.addNode(next++, at(needle, 3), 4, byDepth);
-      } else if (depth < length) {
-        // The new node is a later child of a node that has one, or the first child of a needle that ends where this one goes on.
-        if (this.flags[path[depth]!]! & NODE.CHILD) this.siblings[lastChild[depth]!] = next;
-      }
-      while (depth < length) {
-        this.flags[path[depth]!]! |= NODE.CHILD;
-        lastChild[depth] = next;
-        depth++;
-        path[depth] = next;
-        this.addNode(next++, at(needle, depth - 1), depth, byDepth);
-      }
-      if (wrapped) for (let d = 4; d < length; d++) this.flags[path[d]!]! |= NODE.WRAPPED_BELOW;
-      const end = path[length]!;
-      if (this.ends[end] === -1) this.ends[end] = needle;
-    });
-
-    // 2. Failure links and the chain of needle ends, by depth: the links of shorter prefixes are known by then.
-    this.link(byDepth, tails);
+    this.grams = new GramTable(needles);
+    this.threes = new GramTable(needles);
   }
 
   get memoryBytes(): number {
@@ -253,68 +195,4 @@ export class Automaton {
     while (this.ends[node]! < 0) node++;
     return this.ends[node]!;
   }
-
-  private addNode(node: number, label: number, depth: number, byDepth: number[][]): void {
-    this.labels[node] = label;
-    this.depths[node] = depth;
-    (byDepth[depth] ??= []).push(node);
-  }
-
-  private addShortPrefixes(a: number, b: number, c: number, wrapped: boolean): void {
-    const bits = wrapped ? PREFIX | PREFIX_WRAPPED : PREFIX;
-    this.ones[a]! |= bits;
-    this.twos[(a << 8) | b]! |= bits;
-    const gram = (a << 16) | (b << 8) | c;
-    this.threes.set(gram, Math.max(0, this.threes.get(gram)) | bits);
-  }
-
-  private widen(node: number): void {
-    const byByte = new Int32Array(256).fill(-1);
-    for (let child = node + 1; child !== 0; child = this.siblings[child]!) byByte[this.labels[child]!] = child;
-    this.wides.set(node, byByte);
-    this.flags[node]! |= NODE.WIDE;
-  }
-
-  /** `tails` holds the last three bytes of each depth-4 node and is completed here. */
-  private link(byDepth: readonly number[][], tails: Int32Array): void {
-    const parents = new Int32Array(tails.length).fill(-1);
-    for (let node = 0; node < tails.length; node++) {
-      if ((this.flags[node]! & NODE.CHILD) === 0) continue;
-      let children = 0;
-      for (let child = node + 1; child !== 0; child = this.siblings[child]!, children++) parents[child] = node;
-      if (children >= WIDE_CHILDREN) this.widen(node);
-    }
-    const state = rootState();
-    for (const level of byDepth) {
-      for (const node of level ?? []) {
-        const label = this.labels[node]!;
-        const parent = parents[node]!;
-        if (parent >= 0) {
-          tails[node] = ((tails[parent]! << 8) | label) & 0xffffff;
-          state.node = this.fails[parent]!;
-          state.tail = tails[parent]!;
-          state.depth = state.node >= 0 ? this.depths[state.node]! : this.shallowDepth(state.tail, 3);
-          this.step(state, label);
-          this.fails[node] = state.node;
-        }
-        const fail = this.fails[node]!;
-        if (fail >= 0) this.suffixes[node] = this.ends[fail]! >= 0 ? fail : this.suffixes[fail]!;
-        if (this.ends[node]! >= 0 || this.suffixes[node]! >= 0) this.flags[node]! |= NODE.OUT;
-      }
-    }
-  }
-}
-
-/** Of equal needles the wrapped one finds all that an exact one does, and that one all that a token does. */
-function weakness(flags: number): number {
-  return flags & NEEDLE.WRAPPED ? 0 : flags & NEEDLE.TOKEN ? 2 : 1;
-}
-
-function compare(bytes: Uint8Array, offsets: Uint32Array, a: number, b: number): number {
-  const endA = offsets[a + 1]!;
-  const endB = offsets[b + 1]!;
-  let i = offsets[a]!;
-  let j = offsets[b]!;
-  for (; i < endA && j < endB; i++, j++) if (bytes[i] !== bytes[j]) return bytes[i]! - bytes[j]!;
-  return endA - i - (endB - j);
 }

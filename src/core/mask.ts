@@ -76,8 +76,11 @@ export function maskFamilies(options: Required<Pick<MaskOptions, "style">> & Mas
   return { style, texts, fills };
 }
 
-/** Checks every needle of `table` against every family. */
-export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks {
+/** Bytes looked at in a piece of work. */
+const PIECE_BYTES = 256 << 10;
+
+/** Checks every needle of `table` against every family. Yields how many bytes were looked at since the last time. */
+export function* maskRisks(table: NeedleTable, families: MaskFamilies): Generator<number, MaskRisks> {
   const texts = families.texts.map(() => false);
   const fills = families.fills.map(() => false);
   const opens = families.texts.map((family) => Buffer.from(family.open));
@@ -88,34 +91,40 @@ export function maskRisks(table: NeedleTable, families: MaskFamilies): MaskRisks
   const edges = new Uint8Array(256);
   for (const mask of [...opens, ...closes].flatMap((whole) => [whole, withoutBlanks(whole)])) if (mask.length > 0) edges[mask[0]!] = edges[mask.at(-1)!] = 1;
   for (let i = 0; i < flags.length; i++) {
-    if (fills.length === 0 && !holdsAny(bytes, offsets[i]!, offsets[i + 1]!, edges)) continue;
-    const needle = Buffer.from(bytes.buffer, bytes.byteOffset + offsets[i]!, offsets[i + 1]! - offsets[i]!);
+    const [start, end] = [offsets[i]!, offsets[i + 1]!];
+    if (fills.length === 0 && !(yield* holdsAny(bytes, start, end, edges))) continue;
+    const needle = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
     const spaced = (flags[i]! & NEEDLE.SPACED) !== 0;
-    families.texts.forEach((family, f) => {
-      if (texts[f]) return;
+    for (const [f, family] of families.texts.entries()) {
+      if (texts[f]) continue;
       const open = spaced ? withoutBlanks(opens[f]!) : opens[f]!;
       const close = spaced ? withoutBlanks(closes[f]!) : closes[f]!;
       texts[f] = meetsLeft(needle, open) || meetsRight(needle, close, family.name !== "none");
-    });
-    families.fills.forEach((fill, f) => {
+      yield needle.length >> 2;
+    }
+    for (const [f, fill] of families.fills.entries()) {
       fills[f] ||= needle[0] === fill || needle.at(-1) === fill || needle.includes(runs[f]!);
-    });
+      yield needle.length >> 2;
+    }
   }
   return { texts, fills };
 }
 
-function holdsAny(bytes: Uint8Array, from: number, to: number, wanted: Uint8Array): boolean {
-  for (let at = from; at < to; at++) if (wanted[bytes[at]!] === 1) return true;
+function* holdsAny(bytes: Uint8Array, from: number, to: number, wanted: Uint8Array): Generator<number, boolean> {
+  for (let at = from; at < to; at += PIECE_BYTES) {
+    const end = Math.min(to, at + PIECE_BYTES);
+    yield end - at;
+    for (let i = at; i < end; i++) if (wanted[bytes[i]!] === 1) return true;
+  }
   return false;
 }
 
 /** Some end of `needle` is a beginning of `mask`, or `needle` holds all of it. */
 function meetsLeft(needle: Buffer, mask: Buffer): boolean {
-  for (let at = needle.indexOf(mask[0]!); at >= 0; at = needle.indexOf(mask[0]!, at + 1)) {
-    const length = Math.min(needle.length - at, mask.length);
-    if (needle.compare(mask, 0, length, at, at + length) === 0) return true;
+  for (let length = Math.min(needle.length, mask.length); length > 0; length--) {
+    if (needle.compare(mask, 0, length, needle.length - length) === 0) return true;
   }
-  return false;
+  return needle.includes(mask);
 }
 
 /** Some beginning of `needle` is an end of `mask`. With `named`, any name may stand before it. */

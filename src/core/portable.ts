@@ -1,7 +1,9 @@
 /** The portable engine: the {@link MatcherFactory} in plain TypeScript. It cannot lock or wipe memory (native/README.md says what that means). */
 import { PortableAnchors } from "./anchors.js";
 import { PortableEncodedStream } from "./encoded.js";
-import { Automaton } from "./automaton.js";
+import { atOnce, inTurns } from "../turns.js";
+import type { Automaton } from "./automaton.js";
+import { buildAutomaton } from "./automaton-build.js";
 import { Lane } from "./lanes.js";
 import { HEAD, HEAD_SIZE, type MatcherFactory, type MatcherStream, MIN_NEEDLE_BYTES, NEEDLE, type NeedleSet, type NeedleTable, ROW_SIZE } from "./matcher.js";
 import { KIND, PARSER, parserAfter, type Token, tokenize } from "./projection.js";
@@ -14,25 +16,29 @@ import { Sieve } from "./sieve.js";
 class PortableSet implements NeedleSet {
   readonly needles: number;
   readonly needleBytes: number;
-  readonly main: Automaton | undefined;
-  readonly spaced: Automaton | undefined;
-  /** Of the main automaton's needles. */
-  readonly sieve: Sieve | undefined;
 
-  constructor(table: NeedleTable) {
+  private constructor(
+    table: NeedleTable,
+    readonly main: Automaton | undefined,
+    readonly spaced: Automaton | undefined,
+    /** Of the main automaton's needles. */
+    readonly sieve: Sieve | undefined,
+  ) {
     this.needles = table.flags.length;
     this.needleBytes = table.bytes.length;
+  }
+
+  /** In pieces, as {@link buildAutomaton}. */
+  static *build(table: NeedleTable): Generator<number, PortableSet> {
     const main: number[] = [];
     const spaced: number[] = [];
-    for (let needle = 0; needle < this.needles; needle++) {
+    for (let needle = 0; needle < table.flags.length; needle++) {
       if (table.offsets[needle + 1]! - table.offsets[needle]! < MIN_NEEDLE_BYTES) throw new RangeError("a needle is shorter than 4 bytes");
       (table.flags[needle]! & NEEDLE.SPACED ? spaced : main).push(needle);
     }
-    if (main.length > 0) {
-      this.main = new Automaton(table, main);
-      this.sieve = Sieve.of(table, main);
-    }
-    if (spaced.length > 0) this.spaced = new Automaton(table, spaced);
+    const automata = [];
+    for (const order of [main, spaced]) automata.push(order.length > 0 ? yield* buildAutomaton(table, order) : undefined);
+    return new PortableSet(table, automata[0], automata[1], main.length > 0 ? Sieve.of(table, main) : undefined);
   }
 
   get memoryBytes(): number {
@@ -249,8 +255,8 @@ class PortableStream implements MatcherStream {
 
 export const portable: MatcherFactory = {
   engine: "portable",
-  build: (table) => new PortableSet(table),
-  buildAsync: (table) => Promise.resolve().then(() => new PortableSet(table)),
+  build: (table) => atOnce(PortableSet.build(table)),
+  buildAsync: (table) => inTurns(PortableSet.build(table)),
   anchors: (table) => new PortableAnchors(table),
   encoded: () => new PortableEncodedStream(),
   open: (sets, parser, maxGapBytes) => new PortableStream(sets as readonly PortableSet[], parser, maxGapBytes),

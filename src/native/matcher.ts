@@ -1,6 +1,7 @@
 /** The native engine behind the {@link MatcherFactory} interface: the only caller of the addon. native/README.md is the contract. */
 import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import { LogveilError } from "../errors.js";
+import { inTurns } from "../turns.js";
 import { HEAD_SIZE, type MatcherFactory, type MatcherStream, type NeedleSet, type NeedleTable, ROW_SIZE } from "../core/matcher.js";
 
 /** A handle on an automaton in native memory. */
@@ -26,7 +27,7 @@ interface StreamHandle {
 /** What the addon exports. */
 export interface Addon {
   build(bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array): SetHandle;
-  buildAsync(bytes: Uint8Array, offsets: Uint32Array, flags: Uint8Array): Promise<SetHandle>;
+  NeedleBytes: new () => { push(piece: Uint8Array): void; build(offsets: Uint32Array, flags: Uint8Array): Promise<SetHandle> };
   SetHandle: { fromShared(id: number): SetHandle };
   Stream: new (sets: SetHandle[], parser: number, maxGapBytes: number) => StreamHandle;
   Anchors: new (
@@ -148,12 +149,26 @@ class NativeStream implements MatcherStream {
   }
 }
 
+/** Bytes that are copied at once: copying and locking them takes about a millisecond. */
+const COPY_BYTES = 1 << 20;
+
+/** Hands needles to another thread, which builds. */
+function* building(addon: Addon, { bytes, offsets, flags }: NeedleTable): Generator<number, Promise<NeedleSet>> {
+  const copy = new addon.NeedleBytes();
+  for (let at = 0; at < bytes.length; at += COPY_BYTES) {
+    const piece = bytes.subarray(at, at + COPY_BYTES);
+    copy.push(piece);
+    yield piece.length;
+  }
+  return copy.build(offsets, flags);
+}
+
 export function nativeMatcher(addon: Addon): MatcherFactory {
   const encoded = new HitsPool(() => new addon.EncodedStream());
   return {
     engine: "native",
     build: (table: NeedleTable): NeedleSet => addon.build(table.bytes, table.offsets, table.flags),
-    buildAsync: (table: NeedleTable): Promise<NeedleSet> => addon.buildAsync(table.bytes, table.offsets, table.flags),
+    buildAsync: (table: NeedleTable): Promise<NeedleSet> => inTurns(building(addon, table)),
     share: (set) => (set as SetHandle).share(),
     openShared: (id) => {
       try {

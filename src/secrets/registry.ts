@@ -8,6 +8,7 @@ import { LogveilError } from "../errors.js";
 import type { Limits } from "../limits.js";
 import { type MaskFamilies, type MaskRisks, maskRisks } from "../core/mask.js";
 import type { MatcherFactory, NeedleSet, NeedleTable } from "../core/matcher.js";
+import { atOnce, inTurns } from "../turns.js";
 import type { SecretInput, SecretReport } from "../types.js";
 import { type Expansion, expandSecret, type Needle } from "./expand.js";
 import type { SalienceOptions } from "./salience.js";
@@ -63,16 +64,17 @@ export class SecretStore {
     return this.metas.size;
   }
 
-  /** Adds secrets, building on this thread. */
-  add(inputs: readonly SecretInput[]): SecretReport[] {
-    const { needles, reports } = this.expand(inputs);
+  /** Adds secrets, building on this thread. `maxNeedleBytes` bounds each more than the limit of that name does. */
+  add(inputs: readonly SecretInput[], maxNeedleBytes = Infinity): SecretReport[] {
+    const { needles, reports, metas } = atOnce(this.expand(inputs, maxNeedleBytes));
     if (needles.length > 0) {
       const all = [...this.lateNeedles, ...needles];
-      const table = tableOf(all);
+      const table = atOnce(tableOf(all));
       const set = this.context.factory.build(table);
-      this.publish(all, { set, ...this.describe(all, table) });
+      this.publish(all, { set, ...atOnce(this.describe(all, table)) });
       table.bytes.fill(0);
     }
+    this.remember(metas);
     return reports;
   }
 
@@ -86,25 +88,34 @@ export class SecretStore {
     const fingerprint = this.context.fingerprint(value);
     const known = this.metas.get(fingerprint);
     if (known !== undefined) return { secret: known, isNew: false };
-    this.add([{ name, value }]);
+    this.add([{ name, value }], this.context.limits.inlineBuildBytes);
     const secret = this.metas.get(fingerprint);
     return secret === undefined ? undefined : { secret, isNew: true };
   }
 
-  /** Adds secrets; many of them are built off the event loop. Calls must not overlap. */
+  /** Adds secrets: in turns with everything else, and many of them are built by another thread where the engine can. Calls must not overlap, but {@link learn} may be called. */
   async addAsync(inputs: readonly SecretInput[]): Promise<SecretReport[]> {
-    const { needles, reports } = this.expand(inputs);
+    const { needles, reports, metas } = await inTurns(this.expand(inputs, Infinity));
     if (needles.length > 0) {
-      const all = [...this.lateNeedles, ...needles];
-      const table = tableOf(all);
+      const late = this.lateNeedles;
+      const all = [...late, ...needles];
+      const table = await inTurns(tableOf(all));
       const { factory, limits } = this.context;
-      const building = needles.length <= limits.inlineBuildNeedles ? factory.build(table) : factory.buildAsync(table);
+      const isSmall = needles.length <= limits.inlineBuildNeedles && bytesOf(needles) <= limits.inlineBuildBytes;
+      const building = isSmall ? factory.build(table) : factory.buildAsync(table);
       // Described while another thread builds.
-      const description = this.describe(all, table);
-      const set = await building;
-      this.publish(all, { set, ...description });
+      const description = await inTurns(this.describe(all, table));
+      const group = { set: await building, ...description };
+      if (this.lateNeedles === late) {
+        this.publish(all, group);
+      } else {
+        // A rule found a value meanwhile: what is late now has that one, too, and stays.
+        this.frozen.push(group);
+        wipe(needles);
+      }
       table.bytes.fill(0);
     }
+    this.remember(metas);
     return reports;
   }
 
@@ -131,68 +142,88 @@ export class SecretStore {
     for (const group of this.groups) group.set.release();
     this.frozen.length = 0;
     this.late = undefined;
-    this.wipeLate();
+    wipe(this.lateNeedles);
+    this.lateNeedles = [];
     this.metas.clear();
   }
 
-  private describe(needles: readonly OwnedNeedle[], table: NeedleTable): Omit<Group, "set"> {
+  private *describe(needles: readonly OwnedNeedle[], table: NeedleTable): Generator<number, Omit<Group, "set">> {
+    const risks = yield* maskRisks(table, this.context.families);
     return {
       owners: needles.map((needle) => needle.secret),
       variants: needles.map((needle) => needle.variant),
       lengths: Uint32Array.from(needles, (needle) => needle.bytes.length),
-      risks: maskRisks(table, this.context.families),
+      risks,
     };
   }
 
   /** Puts a new late group in force; a large one is frozen. The old one's automaton lives on in the streams that use it. */
   private publish(needles: OwnedNeedle[], group: Group): void {
+    const { inlineBuildNeedles, inlineBuildBytes } = this.context.limits;
     this.late?.set.release();
-    if (needles.length > this.context.limits.inlineBuildNeedles) {
+    if (needles.length > inlineBuildNeedles || bytesOf(needles) > inlineBuildBytes) {
       this.frozen.push(group);
       this.late = undefined;
-      this.lateNeedles = needles;
-      this.wipeLate();
+      this.lateNeedles = [];
+      wipe(needles);
     } else {
       this.late = group;
       this.lateNeedles = needles;
     }
   }
 
-  private wipeLate(): void {
-    for (const needle of this.lateNeedles) needle.bytes.fill(0);
-    this.lateNeedles = [];
+  /** Only when they are looked for: until then one that is handed over again is no duplicate. */
+  private remember(metas: ReadonlyMap<string, SecretMeta>): void {
+    for (const [fingerprint, meta] of metas) this.metas.set(fingerprint, meta);
   }
 
-  private expand(inputs: readonly SecretInput[]): { needles: OwnedNeedle[]; reports: SecretReport[] } {
+  /** Throws before anything is expanded if an input is wrong. */
+  private *expand(
+    inputs: readonly SecretInput[],
+    maxNeedleBytes: number,
+  ): Generator<number, { needles: OwnedNeedle[]; reports: SecretReport[]; metas: Map<string, SecretMeta> }> {
+    const { limits, salience } = this.context;
+    const options = { ...salience, maxLeaves: limits.maxLeaves, maxNeedleBytes: Math.min(limits.maxNeedleBytes, maxNeedleBytes) };
+    const values = inputs.map((input, index) => copyValue(input, checkName(input, index), limits.maxSecretBytes));
     const needles: OwnedNeedle[] = [];
     const reports: SecretReport[] = [];
-    for (const [index, input] of inputs.entries()) {
-      const name = checkName(input, index);
-      const value = copyValue(input, name, this.context.limits.maxSecretBytes);
-      const expired = input.expiresAt !== undefined && Number(input.expiresAt) <= Date.now();
-      const expansion: Expansion = expired
-        ? { needles: [], refused: "it has expired" }
-        : expandSecret(value, { ...this.context.salience, maxLeaves: this.context.limits.maxLeaves });
+    const metas = new Map<string, SecretMeta>();
+    for (const [index, { name, expiresAt }] of inputs.entries()) {
+      const value = values[index]!;
       const fingerprint = this.context.fingerprint(value);
+      const twin = this.metas.get(fingerprint) ?? metas.get(fingerprint);
+      yield value.length;
+      const expansion: Expansion =
+        expiresAt !== undefined && Number(expiresAt) <= Date.now()
+          ? { needles: [], refused: "it has expired" }
+          : twin === undefined
+            ? yield* expandSecret(value, options)
+            : { needles: [] };
       value.fill(0);
-      if (expansion.refused !== undefined) {
-        reports.push({ kind: "refused", name, reason: expansion.refused });
-        continue;
-      }
-      const twin = this.metas.get(fingerprint);
-      if (twin !== undefined) {
-        reports.push({ kind: "duplicate", name, reason: `it has the same value as ${twin.name}` });
-        for (const needle of expansion.needles) needle.bytes.fill(0);
-        continue;
-      }
+      reports.push(...reportsOf(name, expansion, twin));
+      if (expansion.refused !== undefined || twin !== undefined) continue;
       const secret: SecretMeta = { name, fingerprint };
-      this.metas.set(fingerprint, secret);
-      if (expansion.token !== undefined) reports.push({ kind: "token", name, reason: expansion.token });
+      metas.set(fingerprint, secret);
       for (const needle of expansion.needles) needles.push({ ...needle, secret });
     }
     forgetMatches();
-    return { needles, reports };
+    return { needles, reports, metas };
   }
+}
+
+function reportsOf(name: string, { refused, token, limited }: Expansion, twin: SecretMeta | undefined): SecretReport[] {
+  if (refused !== undefined) return [{ kind: "refused", name, reason: refused }];
+  if (twin !== undefined) return [{ kind: "duplicate", name, reason: `it has the same value as ${twin.name}` }];
+  return [
+    ...(token === undefined ? [] : [{ kind: "token", name, reason: token } as const]),
+    ...(limited === undefined ? [] : [{ kind: "limited", name, ...limited } as const]),
+  ];
+}
+
+const bytesOf = (needles: readonly Needle[]): number => needles.reduce((sum, { bytes }) => sum + bytes.length, 0);
+
+function wipe(needles: readonly Needle[]): void {
+  for (const { bytes } of needles) bytes.fill(0);
 }
 
 /** The engine keeps the text that a regular expression matched last, for `RegExp.$1` and its kin: makes that a text without secrets. */
@@ -201,11 +232,14 @@ function forgetMatches(): void {
 }
 
 /** Lays needles back to back. */
-function tableOf(needles: readonly Needle[]): NeedleTable {
+function* tableOf(needles: readonly Needle[]): Generator<number, NeedleTable> {
   const offsets = new Uint32Array(needles.length + 1);
   needles.forEach((needle, i) => (offsets[i + 1] = offsets[i]! + needle.bytes.length));
   const bytes = Buffer.allocUnsafeSlow(offsets[needles.length]!);
-  needles.forEach((needle, i) => bytes.set(needle.bytes, offsets[i]));
+  for (const [i, needle] of needles.entries()) {
+    bytes.set(needle.bytes, offsets[i]);
+    yield needle.bytes.length >> 2;
+  }
   return { bytes, offsets, flags: Uint8Array.from(needles, (needle) => needle.flags) };
 }
 

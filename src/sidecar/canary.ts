@@ -2,18 +2,21 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { Engine } from "../engine.js";
-import { VARIANTS } from "../secrets/variants.js";
+import { spellingsOf, VARIANTS } from "../secrets/variants.js";
 
 /** Bytes of the made-up secret. */
 const CANARY_BYTES = 24;
 /** What stands around it in a log. */
 const [BEFORE, BEHIND] = [Buffer.from("step 1: "), Buffer.from("\ndone\n")];
-const PLAIN = { name: "plain", encode: (bytes: Buffer): readonly Buffer[] => [bytes] };
 
 /** Names of the spellings that came out, whole or cut in two; none if all is well. Others have their turn meanwhile. */
 export async function runCanary(engine: Engine): Promise<string[]> {
   const value = `cnry/${randomBytes(CANARY_BYTES).toString("base64url")}+"$&`;
-  const spellings = [PLAIN, ...VARIANTS].flatMap((variant) => variant.encode(Buffer.from(value)).map((bytes) => ({ name: variant.name, bytes })));
+  const plain = Buffer.from(value);
+  const spellings = [
+    { name: "plain", bytes: plain },
+    ...VARIANTS.flatMap((variant) => spellingsOf(variant, plain).map((bytes) => ({ name: variant.name, bytes }))),
+  ];
   const scope = engine.scope(`\0canary\0${randomBytes(8).toString("hex")}`);
   const seen = new Set<string>();
   try {

@@ -3,6 +3,7 @@ import type { TlsOptions } from "node:tls";
 import type { DecodeLimits } from "../codec/layers.js";
 import { createEngine, type Engine, type EngineOptions } from "../engine.js";
 import { LogveilError } from "../errors.js";
+import { reportLine } from "../secrets/report.js";
 import type { SecretReport } from "../types.js";
 import { Accounts, type Evidence, type FindingOptions } from "./accounts.js";
 import { adminRoutes, type Check, runChecks } from "./admin.js";
@@ -334,10 +335,9 @@ async function closeParts(parts: Parts, { data, control, remote, admin }: Doors,
   return isWhole;
 }
 
-/** Secrets that are not masked, or only with care. */
+/** Secrets that are not masked, or only in part. */
 function tellSecrets(reports: readonly SecretReport[], log: SidecarOptions["log"]): void {
-  for (const { kind, name, reason } of reports)
-    if (kind !== "duplicate") log("warn", `secret ${name} ${kind === "refused" ? "is NOT masked" : "is masked with care"}: ${reason}`);
+  for (const report of reports) if (report.kind !== "duplicate") log("warn", reportLine(report));
 }
 
 /** Code and name of what failed: never a text that could hold input. */

@@ -1,25 +1,29 @@
 import { describe, expect, test } from "vitest";
-import { parts } from "../../src/secrets/decompose.js";
-import { expandSecret } from "../../src/secrets/expand.js";
+import { partsOf } from "../../src/secrets/decompose.js";
+import { type Expansion, expandSecret } from "../../src/secrets/expand.js";
 import { nativeBlake3, portableBlake3 } from "../../src/blake3.js";
 import { fingerprinter } from "../../src/secrets/fingerprint.js";
 import { DEFAULT_SALIENCE } from "../../src/secrets/salience.js";
-import { VARIANTS } from "../../src/secrets/variants.js";
+import { spellingsOf, VARIANTS } from "../../src/secrets/variants.js";
 import { NEEDLE } from "../../src/core/matcher.js";
+import { DEFAULT_LIMITS } from "../../src/limits.js";
+import { atOnce } from "../../src/turns.js";
 
-const OPTIONS = { ...DEFAULT_SALIENCE, maxLeaves: 64 };
-const expand = (value: string): string[] => expandSecret(Buffer.from(value), OPTIONS).needles.map(({ bytes }) => bytes.toString("latin1"));
+const OPTIONS = { ...DEFAULT_SALIENCE, maxLeaves: 64, maxNeedleBytes: DEFAULT_LIMITS.maxNeedleBytes };
+const expansion = (value: string | Buffer, options = OPTIONS): Expansion => atOnce(expandSecret(Buffer.from(value), options));
+const parts = (value: Buffer, max: number) => atOnce(partsOf(value, max)).parts;
+const expand = (value: string): string[] => expansion(value).needles.map(({ bytes }) => bytes.toString("latin1"));
 
 describe("variants", () => {
   test.each(VARIANTS.map((row) => [row.name, row] as const))("%s has the spellings of its vector", (_, row) => {
-    const spellings = row.encode(Buffer.from(row.vector.value)).map((spelling) => spelling.toString("latin1"));
+    const spellings = spellingsOf(row, Buffer.from(row.vector.value)).map((spelling) => spelling.toString("latin1"));
     for (const expected of row.vector.expect) expect(spellings).toContain(expected);
   });
 
   test("base64 cores are in every encoding of text around the secret, wrapped or not", () => {
     for (let length = 8; length <= 64; length++) {
       const secret = Buffer.from(Array.from({ length }, (_, i) => 33 + ((i * 37 + length) % 90)));
-      const needles = expandSecret(secret, OPTIONS).needles.filter(({ variant }) => variant === "base64");
+      const needles = expansion(secret).needles.filter(({ variant }) => variant === "base64");
       for (const prefix of ["", "x", "yz"]) {
         for (const suffix of ["", "x", "yz"]) {
           const encoded = Buffer.concat([Buffer.from(prefix), secret, Buffer.from(suffix)]).toString("base64");
@@ -38,11 +42,11 @@ describe("variants", () => {
 
 describe("salience", () => {
   test.each(["", "  \n", "a", "abc", "true", "NULL", "yes", "{", "],", "****", " 123 "])("refuses %j", (value) => {
-    expect(expandSecret(Buffer.from(value), OPTIONS).refused).toBeTypeOf("string");
+    expect(expansion(value).refused).toBeTypeOf("string");
   });
 
   test.each(["web-01", "password", "Production"])("takes %j as a token", (value) => {
-    const { token, needles } = expandSecret(Buffer.from(value), OPTIONS);
+    const { token, needles } = expansion(value);
     expect(token).toBeTypeOf("string");
     expect(needles.find(({ variant }) => variant === "plain")?.flags).toBe(NEEDLE.TOKEN);
   });

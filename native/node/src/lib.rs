@@ -133,20 +133,17 @@ impl Drop for SetHandle {
     }
 }
 
-/// Needles on their way to another thread.
+/// Needles on their way to another thread, their bytes in the pieces in which they came.
 pub struct BuildTask {
-    bytes: SecretBuf<u8>,
+    pieces: Vec<SecretBuf<u8>>,
     offsets: Vec<u32>,
     flags: Vec<u8>,
 }
 
 impl BuildTask {
-    fn new(bytes: &[u8], offsets: &[u32], flags: &[u8]) -> Self {
-        Self { bytes: SecretBuf::copy_of(bytes), offsets: offsets.to_vec(), flags: flags.to_vec() }
-    }
-
-    fn run(&self) -> Result<Arc<NeedleSet>> {
-        NeedleSet::build(&self.bytes, &self.offsets, &self.flags).map(Arc::new).map_err(refused)
+    fn run(&mut self) -> Result<Arc<NeedleSet>> {
+        let bytes = joined(std::mem::take(&mut self.pieces));
+        NeedleSet::build(&bytes, &self.offsets, &self.flags).map(Arc::new).map_err(refused)
     }
 }
 
@@ -163,16 +160,50 @@ impl Task for BuildTask {
     }
 }
 
+fn joined(mut pieces: Vec<SecretBuf<u8>>) -> SecretBuf<u8> {
+    if pieces.len() == 1 {
+        return pieces.remove(0);
+    }
+    let mut whole = SecretBuf::zeroed(pieces.iter().map(SecretBuf::bytes).sum());
+    let mut at = 0;
+    for piece in pieces {
+        whole[at..at + piece.len()].copy_from_slice(&piece);
+        at += piece.len();
+    }
+    whole
+}
+
 /// Builds an automaton on this thread. The arguments are copied.
 #[napi(catch_unwind)]
 pub fn build(bytes: &[u8], offsets: &[u32], flags: &[u8]) -> Result<SetHandle> {
-    BuildTask::new(bytes, offsets, flags).run().map(SetHandle::new)
+    BuildTask { pieces: vec![SecretBuf::copy_of(bytes)], offsets: offsets.to_vec(), flags: flags.to_vec() }.run().map(SetHandle::new)
 }
 
-/// Builds an automaton on the thread pool. The arguments are copied before the call returns.
-#[napi(catch_unwind)]
-pub fn build_async(bytes: &[u8], offsets: &[u32], flags: &[u8]) -> AsyncTask<BuildTask> {
-    AsyncTask::new(BuildTask::new(bytes, offsets, flags))
+/// Bytes of needles that come in pieces, so that copying many does not hold their thread; built into an automaton on the thread pool.
+#[napi]
+#[derive(Default)]
+pub struct NeedleBytes {
+    pieces: Vec<SecretBuf<u8>>,
+}
+
+#[napi]
+impl NeedleBytes {
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Copies a piece.
+    #[napi(catch_unwind)]
+    pub fn push(&mut self, piece: &[u8]) {
+        self.pieces.push(SecretBuf::copy_of(piece));
+    }
+
+    /// Builds an automaton of all that was pushed, which is then gone from here. Offsets and flags are copied before the call returns.
+    #[napi(catch_unwind)]
+    pub fn build(&mut self, offsets: &[u32], flags: &[u8]) -> AsyncTask<BuildTask> {
+        AsyncTask::new(BuildTask { pieces: std::mem::take(&mut self.pieces), offsets: offsets.to_vec(), flags: flags.to_vec() })
+    }
 }
 
 /// The matching state of one stream.

@@ -1,68 +1,83 @@
 /** Spellings by programming languages and CI systems. */
+import { type Context, type Substitution, substitution, type Wide } from "./substitution.js";
 
 const SHORT: Readonly<Record<string, string>> = { "\x07": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\" };
 
 const hex = (code: number, width: number): string => code.toString(16).padStart(width, "0");
 
-function spell(text: string, special: Readonly<Record<string, string>>, control: (code: number) => string, wide: (char: string) => string): string {
-  return [...text].map((char) => special[char] ?? (char < " " || char === "\x7f" ? control(char.charCodeAt(0)) : char > "\x7e" ? wide(char) : char)).join("");
-}
+const isControl = (byte: number): boolean => byte < 0x20 || byte === 0x7f;
 
-const asIs = (char: string): string => char;
-const bytesOf = (char: string): string => [...Buffer.from(char)].map((byte) => `\\x${hex(byte, 2)}`).join("");
-const pointOf = (char: string): string => {
-  const code = char.codePointAt(0)!;
-  return code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`;
-};
+/** `special`, and all other control characters. */
+const escaping = (special: Readonly<Record<string, string>>, control: (byte: number) => string) => (char: string, byte: number) =>
+  special[char] ?? (isControl(byte) ? control(byte) : undefined);
+
+/** The same, and every byte beyond ASCII by itself. */
+const escapingBytes = (special: Readonly<Record<string, string>>, control: (byte: number) => string) => (char: string, byte: number) =>
+  special[char] ?? (isControl(byte) || byte >= 0x80 ? control(byte) : undefined);
+
+const hexOf = (byte: number): string => `\\x${hex(byte, 2)}`;
+const pointOf = (code: number): string => (code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`);
+const POINTS: Wide = { name: "points", of: pointOf };
+const LATIN: Wide = { name: "latin", of: (code) => (code <= 0xff ? hexOf(code) : pointOf(code)) };
 
 /** Go's strconv.Quote (`%q`) and QuoteToASCII (`%+q`). */
-export function goQuote(text: string): string[] {
-  const special = { ...SHORT, '"': '\\"' };
-  const control = (code: number): string => `\\x${hex(code, 2)}`;
-  return [spell(text, special, control, asIs), spell(text, special, control, pointOf)];
+export function goQuote(): Substitution[] {
+  const quoted = escaping({ ...SHORT, '"': '\\"' }, hexOf);
+  return [substitution(quoted), substitution(quoted, { wide: POINTS })];
 }
 
 /** Python's repr of str (either quote), of bytes, and ascii(). */
-export function pythonRepr(text: string): string[] {
+export function pythonRepr(): Substitution[] {
   const base = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\" };
-  const control = (code: number): string => `\\x${hex(code, 2)}`;
-  const latin = (char: string): string => (char.codePointAt(0)! <= 0xff ? `\\x${hex(char.codePointAt(0)!, 2)}` : pointOf(char));
-  return [base, { ...base, "'": "\\'" }].flatMap((special) => [asIs, bytesOf, latin].map((wide) => spell(text, special, control, wide)));
+  return [base, { ...base, "'": "\\'" }].flatMap((special) => [
+    substitution(escaping(special, hexOf)),
+    substitution(escapingBytes(special, hexOf), {}, "every"),
+    substitution(escaping(special, hexOf), { wide: LATIN }),
+  ]);
 }
 
 /** Single quotes of Perl (Data::Dumper), PHP (var_export) and Ruby: only the quote and the backslash are escaped. */
-export function singleEscaped(text: string): string[] {
-  return [text.replace(/['\\]/g, "\\$&"), text.replaceAll("'", "\\'")];
+export function singleEscaped(): Substitution[] {
+  return ["'\\", "'"].map((chars) => substitution((char) => (chars.includes(char) ? `\\${char}` : undefined)));
 }
 
+/** `#` is escaped where it would begin an interpolation. */
+const HASH: Context = {
+  name: "hash",
+  bytes: [0x23],
+  of: (_, byte, after) => (after === 0x7b || after === 0x24 || after === 0x40 ? "\\#" : String.fromCharCode(byte)),
+};
+
 /** Ruby's String#inspect. */
-export function rubyInspect(text: string): string[] {
+export function rubyInspect(): Substitution[] {
   const special = { ...SHORT, '"': '\\"', "\x1b": "\\e" };
-  const quoted = spell(text, special, (code) => `\\x${hex(code, 2).toUpperCase()}`, asIs);
-  const unicode = spell(text, special, (code) => `\\u${hex(code, 4).toUpperCase()}`, asIs);
-  return [quoted, unicode].map((inner) => inner.replace(/#(?=[{$@])/g, "\\#"));
+  const controls = [(code: number) => `\\x${hex(code, 2).toUpperCase()}`, (code: number) => `\\u${hex(code, 4).toUpperCase()}`];
+  return controls.map((control) => substitution(escaping(special, control), { context: HASH }));
 }
 
 /** `$$`: a literal dollar in Ant and Maven, and in make and compose files. */
-export function doubledDollar(text: string): string[] {
-  return [text.replaceAll("$", "$$$$")];
+export function doubledDollar(): Substitution[] {
+  return [substitution((char) => (char === "$" ? "$$" : undefined))];
 }
 
 /** Escapes in logging commands of GitHub (data and properties) and Azure Pipelines. */
-export function loggingCommand(text: string): string[] {
-  const github = text.replaceAll("%", "%25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
-  const azure = text.replaceAll("%", "%AZP25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
-  return [
-    github,
-    github.replaceAll(":", "%3A").replaceAll(",", "%2C"),
-    azure,
-    azure.replaceAll(";", "%3B").replaceAll("]", "%5D"),
-    text.replaceAll("\r", "%0D").replaceAll("\n", "%0A").replaceAll(";", "%3B").replaceAll("]", "%5D"),
+export function loggingCommand(): Substitution[] {
+  const lines = { "\r": "%0D", "\n": "%0A" };
+  const tables: readonly Readonly<Record<string, string>>[] = [
+    { ...lines, "%": "%25" },
+    { ...lines, "%": "%25", ":": "%3A", ",": "%2C" },
+    { ...lines, "%": "%AZP25" },
+    { ...lines, "%": "%AZP25", ";": "%3B", "]": "%5D" },
+    { ...lines, ";": "%3B", "]": "%5D" },
   ];
+  return tables.map((table) => substitution((char) => table[char]));
 }
 
 /** The line breaks of a multi-line value as other tools flatten them. */
-export function flattened(text: string): string[] {
-  if (!/[\r\n]/.test(text)) return [];
-  return ["\\n", "\\r\\n", "\\\\n", "%0A", "%0D%0A", "%0a", "&#10;", "&#xA;"].map((newline) => text.replace(/\r?\n|\r/g, newline));
+export function flattened(): Substitution[] {
+  return ["\\n", "\\r\\n", "\\\\n", "%0A", "%0D%0A", "%0a", "&#10;", "&#xA;"].map((newline) =>
+    substitution(() => undefined, {
+      context: { name: `newline ${newline}`, bytes: [0x0a, 0x0d], of: (_, byte, after) => (byte === 0x0d && after === 0x0a ? "" : newline) },
+    }),
+  );
 }

@@ -1,4 +1,5 @@
 /** Spellings in URLs, JSON, XML, HTML and syslog's structured data. */
+import { composed, type Substitution, substitution, type Wide } from "./substitution.js";
 
 const hex2 = (byte: number, upper: boolean): string => {
   const digits = byte.toString(16).padStart(2, "0");
@@ -16,81 +17,96 @@ const UNRESERVED: readonly string[] = [
 /** application/x-www-form-urlencoded: `+` for a space. */
 const FORM = "*-._";
 
-export function percent(value: Buffer): string[] {
-  const encode = (keep: string, upper: boolean, plus: boolean): string => {
-    let text = "";
-    for (const byte of value) {
-      const char = String.fromCharCode(byte);
-      if (/[A-Za-z0-9]/.test(char) || keep.includes(char)) text += char;
-      else text += plus && byte === 0x20 ? "+" : `%${hex2(byte, upper)}`;
-    }
-    return text;
-  };
-  const cases = [true, false];
-  return cases.flatMap((upper) => [...UNRESERVED.map((keep) => encode(keep, upper, false)), encode(FORM, upper, true), encode("-._~", upper, true)]);
+/** `percent` stands before the digits. */
+export function percent(sign: "%" | "%25"): Substitution[] {
+  const encode = (keep: string, upper: boolean, plus: boolean): Substitution =>
+    substitution((char, byte) => (keep.includes(char) ? (char === "%" ? sign : char) : plus && char === " " ? "+" : sign + hex2(byte, upper)), {}, "every");
+  return [true, false].flatMap((upper) => [...UNRESERVED.map((keep) => encode(keep, upper, false)), encode(FORM, upper, true), encode("-._~", upper, true)]);
 }
 
-export function percentTwice(value: Buffer): string[] {
-  return percent(value).map((text) => text.replaceAll("%", "%25"));
-}
+/** As careless senders of forms write it: whoever leaves `+` as it is and puts it for spaces too. */
+const SPACES_AS_PLUS = substitution((char) => (char === " " ? "+" : undefined));
 
-const unicodeEscape = (code: number, upper: boolean): string => {
-  const digits = code.toString(16).padStart(4, "0");
+/** In a URL, a form, or what was meant as one. */
+export const url = (): Substitution[] => [...percent("%"), SPACES_AS_PLUS];
+
+const unicodeEscape = (unit: number, upper: boolean): string => {
+  const digits = unit.toString(16).padStart(4, "0");
   return `\\u${upper ? digits.toUpperCase() : digits}`;
 };
 
-function escapeUnits(source: string, pick: (code: number, char: string) => boolean, upper: boolean): string {
-  let text = "";
-  for (let i = 0; i < source.length; i++) {
-    const code = source.charCodeAt(i);
-    text += pick(code, source[i]!) ? unicodeEscape(code, upper) : source[i];
-  }
-  return text;
+/** Escapes each unit of UTF-16: all of them, or the separators of lines and paragraphs only. */
+function units(upper: boolean, which: "all" | "separators"): Wide {
+  return {
+    name: `${which} ${upper}`,
+    of(code) {
+      if (which === "separators" && code !== 0x2028 && code !== 0x2029) return undefined;
+      const char = String.fromCodePoint(code);
+      return Array.from({ length: char.length }, (_, i) => unicodeEscape(char.charCodeAt(i), upper)).join("");
+    },
+  };
 }
 
-const escaped = (text: string): string => JSON.stringify(text).slice(1, -1);
+/** How JSON.stringify writes a character of ASCII. */
+const minimal = (char: string): string => JSON.stringify(char).slice(1, -1);
+const MINIMAL = substitution(minimal);
+
+interface JsonStyle {
+  /** Characters written as `\u00…`; the quote as it is escaped anyway unless it is one of them. */
+  readonly escape?: string;
+  /** Case of hex digits in escapes of control characters, and in other ones. */
+  readonly upperControls?: boolean;
+  readonly upper?: boolean;
+  readonly slash?: true;
+  readonly wide?: "all" | "separators";
+}
+
+function jsonStyle({ escape = "", upperControls = false, upper = false, slash, wide }: JsonStyle): Substitution {
+  return substitution(
+    (char, byte) => {
+      if (escape.includes(char) || (wide === "all" && byte > 0x7e)) return unicodeEscape(byte, upper);
+      if (char === "/" && slash) return "\\/";
+      const written = minimal(char);
+      return upperControls && written.startsWith("\\u") ? unicodeEscape(byte, true) : written;
+    },
+    wide === undefined ? {} : { wide: units(upper, wide) },
+  );
+}
 
 /** How JSON writers spell the inside of a string: minimal, `\/`, HTML-safe, .NET, ASCII only; RFC 8259 §7. */
-export function jsonOnce(text: string): string[] {
-  const minimal = escaped(text);
-  const quoteless = minimal.replaceAll('\\"', "\u0000");
-  const html = "<>&'\u2028\u2029";
-  const variants = [
-    minimal,
-    minimal.replaceAll("/", "\\/"),
-    ...[false, true].flatMap((upper) => {
-      const control = upper ? minimal.replace(/\\u[0-9a-f]{4}/g, (escape) => `\\u${escape.slice(2).toUpperCase()}`) : minimal;
-      const ascii = escapeUnits(control, (code) => code > 0x7e, upper);
-      return [
-        control,
-        escapeUnits(minimal, (_, char) => "<>&\u2028\u2029".includes(char), upper),
-        escapeUnits(minimal, (_, char) => html.includes(char), upper),
-        ascii,
-        ascii.replaceAll("/", "\\/"),
-        escapeUnits(quoteless, (code, char) => code > 0x7e || `${html}+\``.includes(char), upper).replaceAll("\u0000", upper ? "\\u0022" : '\\"'),
-        escapeUnits(quoteless, (code, char) => code > 0x7e || "<>&'\"".includes(char), upper).replaceAll("\u0000", "\\u0022"),
-      ];
-    }),
-  ];
-  return [...new Set(variants)];
-}
+const JSON_ONCE: readonly Substitution[] = [
+  jsonStyle({}),
+  jsonStyle({ slash: true }),
+  ...[false, true].flatMap((upper) => [
+    jsonStyle({ upperControls: upper }),
+    jsonStyle({ escape: "<>&", upper, wide: "separators" }),
+    jsonStyle({ escape: "<>&'", upper, wide: "separators" }),
+    jsonStyle({ upperControls: upper, upper, wide: "all" }),
+    jsonStyle({ upperControls: upper, upper, wide: "all", slash: true }),
+    jsonStyle({ escape: upper ? "<>&'+`\"" : "<>&'+`", upper, wide: "all" }),
+    jsonStyle({ escape: "<>&'\"", upper, wide: "all" }),
+  ]),
+];
+
+export const json = (): readonly Substitution[] => JSON_ONCE;
 
 /** JSON in JSON, up to three deep. */
-export function json(text: string): string[] {
-  const once = jsonOnce(text);
-  const twice = once.map(escaped);
-  return [...once, ...twice, ...twice.map(escaped), ...twice.map((inner) => inner.replaceAll("/", "\\/"))];
+export function jsonNested(): Substitution[] {
+  const twice = JSON_ONCE.map((once) => composed(once, MINIMAL));
+  const thrice = twice.map((inner) => composed(inner, MINIMAL));
+  const slash = substitution((char) => (char === "/" ? "\\/" : undefined));
+  return [...twice, ...thrice, ...twice.map((inner) => composed(inner, slash))];
 }
 
 const NAMED: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 
-export function entities(text: string): string[] {
-  const replace = (chars: string, apostrophe: string): string =>
-    [...text].map((char) => (char === "'" ? apostrophe : chars.includes(char) ? NAMED[char] : char)).join("");
-  const numeric = (render: (code: number) => string, chars: string): string =>
-    [...text].map((char) => (chars.includes(char) ? render(char.codePointAt(0)!) : char)).join("");
-  const wide = (render: (code: number) => string): string =>
-    [...text].map((char) => (`&<>"'`.includes(char) || char > "\u007e" ? render(char.codePointAt(0)!) : char)).join("");
+export function entities(): Substitution[] {
+  const replace = (chars: string, apostrophe: string, names = NAMED): Substitution =>
+    substitution((char) => (char === "'" ? apostrophe : chars.includes(char) ? names[char] : undefined));
+  const numeric = (render: (code: number) => string, chars: string): Substitution =>
+    substitution((char, byte) => (chars.includes(char) ? render(byte) : undefined));
+  const wide = (render: (code: number) => string): Substitution =>
+    substitution((char, byte) => (`&<>"'`.includes(char) || byte > 0x7e ? render(byte) : undefined), { wide: { name: render(0xa), of: render } });
   const renders = [
     (code: number) => `&#${code};`,
     (code: number) => `&#${String(code).padStart(3, "0")};`,
@@ -104,9 +120,12 @@ export function entities(text: string): string[] {
     replace('&<>"', "'"),
     ...["&apos;", "&#39;", "&#x27;", "&#039;"].map((apostrophe) => replace('&<>"', apostrophe)),
     ...renders.flatMap((render) => [numeric(render, "&<>"), numeric(render, `&<>"`), numeric(render, `&<>"'`), wide(render)]),
-    replace('&<>"', "&#39;").replaceAll("&quot;", "&#34;"),
+    replace('&<>"', "&#39;", { ...NAMED, '"': "&#34;" }),
   ];
 }
 
 /** A value of structured data (RFC 5424 §6.3.3), and JSON in one. */
-export const structuredData = (text: string): string[] => [text, ...jsonOnce(text)].map((spelling) => spelling.replaceAll(/["\\\]]/g, "\\$&"));
+export function structuredData(): Substitution[] {
+  const escaped = substitution((char) => ('"\\]'.includes(char) ? `\\${char}` : undefined));
+  return [escaped, ...JSON_ONCE.map((once) => composed(once, escaped))];
+}

@@ -132,12 +132,10 @@ impl Automaton {
             }
         }
         self.wides = Sparse::new(count, wides.into_iter());
-        let mut owner = vec![NONE; count];
-        for &(node, id) in &own {
-            owner[node as usize] = id;
-        }
-        // By depth the nodes where a link may begin, with the node of the four bytes it begins with.
-        let mut starts: Vec<Vec<(u32, u32)>> = Vec::new();
+        let ending: Vec<u32> = own.iter().map(|&(node, _)| node).collect();
+        let owner = Sparse::new(count, own.into_iter());
+        // In order of depth the nodes where a link may begin, with the node of the four bytes it begins with. Few of many nodes: nothing here may cost per depth.
+        let mut starts: Vec<(u32, u32, u32)> = Vec::new();
         for (first, id, depth) in runs {
             let text = needle(id);
             for (node, depth) in (first..).zip(depth as usize..=text.len()) {
@@ -146,63 +144,85 @@ impl Automaton {
                     && self.grams.maybe(gram)
                     && let Some(root) = self.grams.get(gram)
                 {
-                    starts.resize_with(starts.len().max(depth + 1), Vec::new);
-                    starts[depth].push((node, root));
+                    starts.push((depth as u32, node, root));
                 }
             }
         }
-        let mut fails: Vec<(u32, u32)> = vec![(NONE, 0); count];
-        // Nearest node with an end on the failure chain of each node, itself excluded.
-        let mut chain = vec![NONE; count];
+        starts.sort_unstable();
+        let mut links = Links { fails: vec![0; count], chain: vec![0; count], linked: Vec::new() };
         // Nodes whose parent has a link, and that parent.
         let mut going_on: Vec<(u32, u32)> = Vec::new();
+        let mut starts = starts.into_iter().peekable();
         let mut depth = 0;
-        while depth < starts.len() || !going_on.is_empty() {
-            let mut linked = Vec::new();
-            let mut link = |node: u32, (fail, depth): (u32, u32), fails: &mut [(u32, u32)]| {
-                fails[node as usize] = (fail, depth);
-                chain[node as usize] = if owner[fail as usize] != NONE { fail } else { chain[fail as usize] };
-                linked.push(node);
-            };
+        while let Some(next) = if going_on.is_empty() { starts.peek().map(|start| start.0) } else { Some(depth + 1) } {
+            depth = next;
+            let first_new = links.linked.len();
             for &(node, parent) in &going_on {
                 let label = self.nodes[node as usize] as u8;
-                let (mut fail, mut depth) = fails[parent as usize];
-                while fail != NONE {
+                let mut at = links.fail(parent);
+                while let Some((fail, depth)) = at {
                     if let Some(child) = self.child(fail, label) {
-                        link(node, (child, depth + 1), &mut fails);
+                        links.set(node, (child, depth + 1), &owner);
                         break;
                     }
-                    (fail, depth) = fails[fail as usize];
+                    at = links.fail(fail);
                 }
             }
-            for &(node, root) in starts.get(depth).into_iter().flatten() {
-                if fails[node as usize].0 == NONE {
-                    link(node, (root, 4), &mut fails);
+            while let Some((_, node, root)) = starts.next_if(|start| start.0 == depth) {
+                if links.fail(node).is_none() {
+                    links.set(node, (root, 4), &owner);
                 }
             }
             going_on.clear();
-            for node in linked {
+            for &node in &links.linked[first_new..] {
                 self.children(node, &mut children);
                 going_on.extend(children.iter().map(|&child| (child, node)));
             }
-            depth += 1;
         }
-        for node in 0..count {
-            if fails[node].0 != NONE {
-                self.nodes[node] |= FAIL;
-            }
-            if owner[node] != NONE || chain[node] != NONE {
-                self.nodes[node] |= OUT;
-            }
+        let Links { fails, chain, mut linked } = links;
+        linked.sort_unstable();
+        for &node in &linked {
+            self.nodes[node as usize] |= if chain[node as usize] == 0 { FAIL } else { FAIL | OUT };
         }
-        let indexed = |node: usize| node as u32;
-        self.fails = Sparse::new(count, fails.iter().enumerate().filter(|(_, fail)| fail.0 != NONE).map(|(node, &fail)| (indexed(node), fail)));
+        let mut ends: Vec<u32> = linked.iter().copied().filter(|&node| chain[node as usize] != 0).collect();
+        for &node in &ending {
+            self.nodes[node as usize] |= OUT;
+            ends.push(node);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        self.fails = Sparse::new(count, linked.iter().map(|&node| (node, unpack(fails[node as usize]))));
         self.ends = Sparse::new(
             count,
-            (0..count)
-                .filter(|&node| owner[node] != NONE || chain[node] != NONE)
-                .map(|node| (indexed(node), End { needle: owner[node], next: chain[node] })),
+            ends.iter().map(|&node| (node, End { needle: owner.get(node).unwrap_or(NONE), next: chain[node as usize].checked_sub(1).unwrap_or(NONE) })),
         );
+    }
+}
+
+/// Failure links while they are found. Zero stands for none: so the memory of the many nodes that have none is never touched.
+struct Links {
+    /// By node: a node in the high half, plus one, and its depth.
+    fails: Vec<u64>,
+    /// By node: the nearest node with an end on its failure chain, itself excluded, plus one.
+    chain: Vec<u32>,
+    /// Nodes that have one, in the order in which they got it.
+    linked: Vec<u32>,
+}
+
+fn unpack(fail: u64) -> (u32, u32) {
+    ((fail >> 32) as u32 - 1, fail as u32)
+}
+
+impl Links {
+    fn fail(&self, node: u32) -> Option<(u32, u32)> {
+        let fail = self.fails[node as usize];
+        (fail != 0).then(|| unpack(fail))
+    }
+
+    fn set(&mut self, node: u32, (fail, depth): (u32, u32), owner: &Sparse<u32>) {
+        self.fails[node as usize] = u64::from(fail + 1) << 32 | u64::from(depth);
+        self.chain[node as usize] = if owner.get(fail).is_some() { fail + 1 } else { self.chain[fail as usize] };
+        self.linked.push(node);
     }
 }
 
