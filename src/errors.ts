@@ -9,6 +9,10 @@ export type ErrorCode =
   | "LV_IO"
   /** State on disk was written by a newer version, or says no version. */
   | "LV_FORMAT"
+  /** A file that cannot be masked as it lies there: a container, a compressed format, text in UTF-16; it is left alone. */
+  | "LV_NOT_CLEAN"
+  /** A file that was written to while it was masked; it is left alone. */
+  | "LV_CHANGED"
   /** A body that is not what its content type says. */
   | "LV_FRAMING"
   /** Compressed content that is damaged, cut off, in a coding not known, or beyond a limit. */

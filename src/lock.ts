@@ -2,7 +2,7 @@
  * One writer per folder: a lock file that names its holder. Node has no flock, so whether a holder lives is judged: on the same boot and in the same process
  * namespace by its pid and start time, elsewhere (another container, another host) by the file's age, which a living holder renews.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync, linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { type ErrorCode, LogveilError } from "./errors.js";
@@ -58,6 +58,27 @@ function exists(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
+}
+
+/** What tells this process apart in the name of a file that it makes: number, start, and a digest of where the number means something. */
+export const processMark = (): string => (ownMark ??= `${process.pid}-${startOf(process.pid) || 0}-${placeDigest()}`);
+
+let ownMark: string | undefined;
+
+const placeDigest = (): string => createHash("sha256").update(place()).digest("hex").slice(0, 8);
+
+/** What {@link processMark} answers. */
+const PROCESS_MARK = /^(\d{1,10})-(\d{1,20})-([0-9a-f]{8})$/;
+
+/** A file of a process that cannot be looked up, on another host or in another container, counts as left behind after so long without a write, in milliseconds. */
+const MARKED_STALE_MS = 24 * 3_600_000;
+
+/** Whether the process that `mark` names may still write a file that it last wrote to `ageMs` ago; undefined: `mark` names none. */
+export function markLives(mark: string, ageMs: number): boolean | undefined {
+  const [all, pid, started, where] = PROCESS_MARK.exec(mark) ?? [];
+  if (all === undefined) return undefined;
+  if (where !== placeDigest()) return ageMs < MARKED_STALE_MS;
+  return exists(Number(pid)) && (started === "0" || startOf(Number(pid)) === started);
 }
 
 /** Tokens of the locks that this process holds: a lock with our pid and without our token is from an earlier process of that number. */

@@ -1,66 +1,104 @@
-/** Files in and out: content codings, atomic replacement, output folders. A failure leaves the original as it was. */
-import { randomBytes } from "node:crypto";
-import { mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+/** Inputs through the machine: descriptors and files, whatever their content coding. What replaces files is in replace.ts. */
+import { type FileHandle, open } from "node:fs/promises";
 import { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { callbackify } from "node:util";
-import { codingOf } from "../codec/content.js";
-import type { RedactorStream } from "../live.js";
+import { codingOf, mayBeCoded } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
+import type { RedactorStream } from "../live.js";
 import { growPipe } from "../native/loader.js";
-import { pipe, READ_BYTES, readSome, writeAll } from "./pipe.js";
+import { type Begun, fileReader, pipe, type Read, READ_BYTES, readerOf, writeAll } from "./pipe.js";
 import { pump } from "./pump.js";
+import { type BinaryMode, checkFile, type Place, recognising } from "./recognising.js";
 
 const STDIN = 0;
 
-/** Temporary files to remove if the process is told to stop. */
-const temporary = new Set<string>();
-
-export function temporaryFiles(): ReadonlySet<string> {
-  return temporary;
+/** How inputs are read. */
+export interface Reading {
+  readonly holdBackMs: number;
+  readonly binary: BinaryMode;
 }
 
-function ioError(file: string, what: string, error: unknown): LogveilError {
+/** Names the file and what the system says. `what`: that it cannot be masked, and what became of it. */
+export function ioError(file: string, what: string, error: unknown): LogveilError {
   if (error instanceof LogveilError) return error;
   const { code = "unknown error", syscall } = error as NodeJS.ErrnoException;
-  if (syscall?.startsWith("write"))
-    return new LogveilError("LV_IO", `${file}: the masked text cannot be written (${code})`, { cause: error, facts: { file, code } });
-  const hint = code.startsWith("Z_") || code.startsWith("ZSTD") ? "the compressed data is damaged or cut off" : code;
-  return new LogveilError("LV_IO", `${file}: ${what} (${hint})`, { cause: error, facts: { file, code } });
+  const isOutput = syscall?.startsWith("write") === true;
+  // The decoder of the package zstd-napi has no codes.
+  const hint = /^(Z_|ZSTD|unknown)/.test(code) ? "the compressed data is damaged or cut off" : code;
+  const message = isOutput ? `${file}: the masked text cannot be written (${code})` : `${file}: ${what} (${hint})`;
+  return new LogveilError("LV_IO", message, { cause: error, facts: { file, code } });
 }
 
-/** Masks `input`, whatever its coding, into `output`; without `output` it is only looked at. Both stay open. */
-async function scrubDescriptor(input: number, machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
-  // One read: live input is not waited for beyond it.
-  const head = Buffer.allocUnsafeSlow(READ_BYTES);
-  const first = head.subarray(0, await readSome(input, head));
-  const coding = codingOf(first);
+/** As {@link ioError}, for a run with one output: where that cannot be written, the run is over (`facts.isOver`). The end of a reader stays what it is. */
+function streamError(file: string, error: unknown): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (code === "EPIPE") return error;
+  const failure = ioError(file, "cannot be masked", error);
+  return syscall?.startsWith("write") === true
+    ? new LogveilError(failure.code, failure.message, { cause: error, facts: { ...failure.facts, isOver: true } })
+    : failure;
+}
+
+/**
+ * Masks what `read` yields, whatever its coding, into `output`; without `output` it is only looked at. Both stay open. Throws `LV_NOT_CLEAN` for what cannot be
+ * masked, before a byte of it has left.
+ */
+export async function mask(read: Read, place: Place, machine: RedactorStream, output: number | undefined, { holdBackMs, binary }: Reading): Promise<void> {
+  const begun = await begin(read, holdBackMs);
+  const coding = codingOf(begun.head);
   const decoder = coding.decoder();
   const encoder = coding.encoder();
-  if (decoder === undefined || encoder === undefined) return pipe(input, first, machine, output, holdBackMs);
-  const raw = Readable.from(all(input, first), { objectMode: false });
-  const sink = sinkOf(output);
+  if (decoder === undefined || encoder === undefined) return pipe(read, begun, recognising(machine, place, binary), output, holdBackMs);
+  const raw = Readable.from(all(read, begun), { objectMode: false });
+  const inner = recognising(machine, { ...place, coding: coding.name }, binary);
   const decoding = pipeline(raw, decoder);
-  const encoding = pipeline(encoder, sink);
-  const masking = pump(decoder, machine, encoder, holdBackMs).then(() => void encoder.end());
+  const encoding = pipeline(encoder, sinkOf(output));
+  const masking = pump(decoder, inner, encoder, holdBackMs).then(() => void encoder.end());
   try {
     await Promise.all([decoding, masking, encoding]);
   } catch (error) {
+    machine.close();
     raw.destroy();
     decoder.destroy();
     encoder.destroy();
-    await Promise.allSettled([decoding, masking, encoding]);
-    throw error;
+    throw await firstCause([masking, decoding, encoding], error);
   }
 }
 
-async function* all(input: number, first: Buffer): AsyncGenerator<Buffer> {
-  let chunk = first;
+/** Of streams that ended each other: what began it. */
+async function firstCause(parts: readonly Promise<unknown>[], error: unknown): Promise<unknown> {
+  const reasons = (await Promise.allSettled(parts)).map((part) => (part.status === "rejected" ? (part.reason as NodeJS.ErrnoException) : undefined));
+  return reasons.find((reason) => reason !== undefined && reason.code !== "ERR_STREAM_PREMATURE_CLOSE") ?? error;
+}
+
+/**
+ * Reads until it is clear whether the input is coded: one read, unless it ends within what a coded file begins with. Behind a printable beginning, which may be a prompt,
+ * nothing is waited for beyond `holdBackMs`.
+ */
+async function begin(read: Read, holdBackMs: number): Promise<Begun> {
+  let head = await read(Buffer.allocUnsafeSlow(READ_BYTES));
+  while (mayBeCoded(head)) {
+    const pending = read(Buffer.allocUnsafeSlow(READ_BYTES));
+    // Whoever waits for it next learns of an error.
+    pending.catch(() => undefined);
+    const isPrintable = head[0]! >= 0x20;
+    const next = isPrintable ? await Promise.race([pending, sleep(holdBackMs, undefined, { ref: false })]) : await pending;
+    if (next === undefined) return { head, pending };
+    if (next.length === 0) return { head, pending: Promise.resolve(next) };
+    head = Buffer.concat([head, next]);
+  }
+  return { head };
+}
+
+async function* all(read: Read, { head, pending }: Begun): AsyncGenerator<Buffer> {
+  let chunk = head;
+  let next = pending;
   while (chunk.length > 0) {
     yield chunk;
-    const buffer = Buffer.allocUnsafe(READ_BYTES);
-    chunk = buffer.subarray(0, await readSome(input, buffer));
+    chunk = await (next ?? read(Buffer.allocUnsafe(READ_BYTES)));
+    next = undefined;
   }
 }
 
@@ -70,92 +108,37 @@ function sinkOf(output: number | undefined): Writable {
   return new Writable({ write: (chunk: Buffer, _encoding, callback) => write(chunk, callback) });
 }
 
-/** Masks stdin, whatever its coding, into `output`; without `output` it is only looked at. */
-export async function scrubInput(machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
+/** Masks stdin into `output`; without `output` it is only looked at. */
+export async function scrubInput(machine: RedactorStream, output: number | undefined, reading: Reading): Promise<void> {
   growPipe(STDIN);
   if (output !== undefined) growPipe(output);
   try {
-    await scrubDescriptor(STDIN, machine, output, holdBackMs);
+    await mask(readerOf(STDIN), { name: "stdin" }, machine, output, reading);
   } catch (error) {
-    throw (error as NodeJS.ErrnoException).code === "EPIPE" ? error : ioError("stdin", "cannot be masked", error);
+    throw streamError("stdin", error);
   }
 }
 
 /** Masks a file into `output`; without `output` it is only looked at. */
-export async function scrubFile(file: string, machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
+export async function scrubFile(file: string, machine: RedactorStream, output: number | undefined, reading: Reading): Promise<void> {
+  let handle: FileHandle | undefined;
   try {
-    const handle = await open(file, "r");
-    try {
-      await scrubDescriptor(handle.fd, machine, output, holdBackMs);
-    } finally {
-      await handle.close();
-    }
+    handle = await open(file, "r");
+    const isFile = (await handle.stat()).isFile();
+    if (isFile) await checkHandle(file, handle, reading);
+    await mask(isFile ? fileReader(handle.fd) : readerOf(handle.fd), { name: file }, machine, output, reading);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EPIPE") throw error;
-    throw ioError(file, "cannot be masked", error);
-  }
-}
-
-/**
- * Masks a file into a new one that takes the place of `target` in one step, with the mode and owner of the original (not its ACLs and extended
- * attributes). `changed` is asked at the end: without a change nothing is replaced. Answers how many other names of the original still hold it as it was.
- */
-export async function scrubTo(file: string, target: string, machine: RedactorStream, holdBackMs: number, changed: () => boolean): Promise<number> {
-  const temp = join(dirname(target), `.${basename(target)}.logveil-${randomBytes(6).toString("hex")}`);
-  try {
-    const original = await stat(file);
-    if (!original.isFile()) throw new LogveilError("LV_IO", `${file}: is no regular file; --in-place and --out take files`);
-    temporary.add(temp);
-    const handle = await open(temp, "wx", 0o600);
-    try {
-      await scrubFile(file, machine, handle.fd, holdBackMs);
-      if (changed()) {
-        await handle.chown(original.uid, original.gid).catch(() => undefined);
-        await handle.chmod(original.mode & 0o7777);
-        await handle.sync();
-      }
-    } finally {
-      await handle.close();
-    }
-    if (changed()) {
-      await rename(temp, target);
-      await syncFolder(dirname(target));
-      return original.nlink - 1;
-    }
-    return 0;
-  } catch (error) {
-    throw ioError(file, "cannot be masked; it is unchanged", error);
+    machine.close();
+    throw streamError(file, error);
   } finally {
-    await unlink(temp).catch(() => undefined);
-    temporary.delete(temp);
+    await handle?.close();
   }
 }
 
-/** Masks a file, or what a link of that name points to. Answers how many other names (hard links) still hold the unmasked text. */
-export async function scrubInPlace(file: string, machine: RedactorStream, holdBackMs: number, changed: () => boolean): Promise<number> {
-  let target: string;
-  try {
-    target = await realpath(file);
-  } catch (error) {
-    throw ioError(file, "cannot be masked", error);
-  }
-  return scrubTo(target, target, machine, holdBackMs, changed);
-}
-
-/** Where `file` goes below `folder`. Throws `LV_USAGE` if that is the file itself. */
-export async function outputPath(file: string, folder: string): Promise<string> {
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw ioError(folder, "cannot be made", error);
-  });
-  const target = resolve(folder, basename(file));
-  const same = await realpath(file).catch(() => resolve(file));
-  if (same === (await realpath(target).catch(() => target)))
-    throw new LogveilError("LV_USAGE", `${file}: --out would overwrite the input; use --in-place for that`);
-  return target;
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r").catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
+/** Throws `LV_NOT_CLEAN` for a file that need not be read to know that it cannot be masked. */
+export async function checkHandle(file: string, handle: FileHandle, { binary }: Reading): Promise<void> {
+  const { size } = await handle.stat();
+  const read = async (buffer: Buffer, position: number): Promise<Buffer> =>
+    buffer.subarray(0, (await handle.read(buffer, 0, buffer.length, position)).bytesRead);
+  await checkFile({ name: file }, size, read, binary);
 }

@@ -67,7 +67,9 @@ async function addFields(command: Command): Promise<void> {
   command.addHelpText("after", "\nEvery field of the configuration has a flag: logveil config show lists them, docs/configuration.md explains.");
 }
 
-const TALK = { writeErr: (text: string) => void process.stderr.write(text.replace(/^error: /, "logveil: ")) };
+/** What commander has to say: an argument that it quotes may hold a secret, so it waits for {@link explain}. */
+const told: string[] = [];
+const TALK = { writeErr: (text: string) => void told.push(text) };
 
 async function main(): Promise<number> {
   let code: number = EXIT.OK;
@@ -87,7 +89,7 @@ async function main(): Promise<number> {
   try {
     await program.parseAsync();
   } catch (error) {
-    const failed = explain(error);
+    const failed = await explain(error);
     // A read that is pending would keep the process waiting for input that nobody wants any more. Help, in contrast, may still be on its way.
     if (!(error instanceof CommanderError)) process.stderr.write("", () => process.exit(failed));
     return failed;
@@ -95,31 +97,40 @@ async function main(): Promise<number> {
   return code;
 }
 
-/** Says what went wrong, without bytes of input, and answers the exit code. */
-function explain(error: unknown): number {
-  if (error instanceof CommanderError || error instanceof InvalidArgumentError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+/** Says what went wrong, without bytes of input and with secrets masked, and answers the exit code. */
+async function explain(error: unknown): Promise<number> {
   if ((error as NodeJS.ErrnoException | undefined)?.code === "EPIPE") return EXIT.OK;
+  const isOfArguments = error instanceof CommanderError || error instanceof InvalidArgumentError;
+  if (isOfArguments && told.length === 0) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  const { say } = await import("./talk.js");
+  if (isOfArguments) {
+    for (const text of told) say(text.replace(/^error: /, "").trimEnd());
+    return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  }
   if (error instanceof LogveilError) {
-    process.stderr.write(`logveil: ${error.message}\n`);
+    say(error.message);
     return EXIT.USAGE;
   }
   const { name, code } = (error ?? {}) as NodeJS.ErrnoException;
   if (code !== undefined && /^E[A-Z]+$/.test(code)) {
-    process.stderr.write(`logveil: input or output failed (${code})\n`);
+    say(`input or output failed (${code})`);
     return EXIT.USAGE;
   }
   // The message of an unforeseen error may quote what it stumbled over.
-  process.stderr.write(`logveil: internal error (${name}); please report it with the command line and the version\n`);
+  say(`internal error (${name}); please report it with the command line and the version`);
   return EXIT.INTERNAL;
 }
 
-process.on("uncaughtException", (error) => process.exit(explain(error)));
-process.on("unhandledRejection", (error) => process.exit(explain(error)));
+async function fail(error: unknown): Promise<never> {
+  return process.exit(await explain(error));
+}
+
+for (const event of ["uncaughtException", "unhandledRejection"]) process.on(event, (error: unknown) => void fail(error));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.once(signal, () => {
     // `run` listens too and passes signals on, `serve` ends what is under way; everything else stops, without its temporary files.
     if (process.argv[2] === "run" || process.argv[2] === "serve") return;
-    void import("./files.js").then(({ temporaryFiles }) => {
+    void import("./replace.js").then(({ temporaryFiles }) => {
       for (const file of temporaryFiles()) unlinkSync(file);
       process.kill(process.pid, signal);
     });

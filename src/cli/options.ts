@@ -46,7 +46,17 @@ const MASKING: readonly OptionRow[] = [
   ...RULES,
   { flags: "--report <file>", help: "write findings and a summary as JSON Lines; - is stderr" },
   { flags: "--fail-on-finding", help: "exit with 1 if anything was masked" },
-  { flags: "--quiet", help: "no notices and no progress on stderr" },
+  { flags: "--quiet", help: "no notices, no progress and no summary on stderr; what failed is told all the same" },
+];
+
+const FILES: readonly OptionRow[] = [
+  {
+    flags: "--binary <mode>",
+    help: "pictures, sound, programs: skip (list them, leave them alone), text (mask them as text). Archives and compressed formats other than gzip and zstd are never clean",
+    choices: ["skip", "text"],
+    default: "skip",
+  },
+  { flags: "-v, --verbose", help: "a line for each file on stderr" },
 ];
 
 /** Where the configuration comes from, and the fields of it that are set most. Each of their names is that of a field. */
@@ -70,11 +80,15 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [
       ...SECRETS,
       ...MASKING,
+      ...FILES,
       {
         flags: "--in-place",
-        help: "replace each file by its masked form, atomically, with its mode and owner but not its ACLs; a file without findings is not touched",
+        help: "replace each file by its masked form, atomically, with its mode and owner but not its ACLs; a file without findings is not touched, nor is one that is written to meanwhile. A program that keeps the file open goes on writing to the old one: have it close the file first",
       },
-      { flags: "--out <dir>", help: "write masked files of the same names into DIR" },
+      {
+        flags: "--out <dir>",
+        help: "write masked files into DIR: a/x.log as DIR/a/x.log, ../x.log as DIR/x.log, absolute paths below the folder that they have in common",
+      },
     ],
     examples: [
       ["make 2>&1 | logveil scrub --secret-env 'CI_*_TOKEN'", "mask a live log"],
@@ -92,7 +106,7 @@ export const COMMANDS: readonly CommandRow[] = [
     name: "check",
     usage: "[options] [file...]",
     summary: "list what would be masked; exit with 1 if there is anything",
-    options: [...SECRETS, ...MASKING.filter(({ flags }) => /^--(engine|rules|disable|min-confidence|no-learn|no-rules|report|quiet)/.test(flags))],
+    options: [...SECRETS, ...MASKING.filter(({ flags }) => /^--(engine|rules|disable|min-confidence|no-learn|no-rules|report|quiet)/.test(flags)), ...FILES],
     examples: [["logveil check --secrets .env build.log", "does this log leak?"]],
   },
   {
@@ -209,10 +223,16 @@ export const COMMANDS: readonly CommandRow[] = [
   { name: "man", usage: "", summary: "print the manual page", options: [], examples: [["logveil man | man -l -", "read it"]] },
 ];
 
-export const EXIT = Object.freeze({ OK: 0, FINDINGS: 1, USAGE: 2, INTERNAL: 70 });
+export const EXIT = Object.freeze({ OK: 0, FINDINGS: 1, USAGE: 2, PARTIAL: 3, INTERNAL: 70 });
+
+/** Exit codes, the worst first: what a script must learn of before all else. */
+const BY_WEIGHT: readonly number[] = [EXIT.INTERNAL, EXIT.USAGE, EXIT.PARTIAL, EXIT.FINDINGS, EXIT.OK];
+
+/** The exit code of a run that several hold for. */
+export const worst = (...codes: readonly number[]): number => BY_WEIGHT.find((code) => codes.includes(code)) ?? EXIT.OK;
 
 export const EXIT_HELP =
-  "Exit codes: 0 ok · 1 findings (check, --fail-on-finding), damage (audit verify) · 2 usage, configuration, input or output · 70 internal error. run: that of the command, 127 not found, 126 not executable.";
+  "Exit codes, the first that holds: 70 internal error · 2 usage, configuration, input or output: nothing was done · 3 partly done, or not clean: some files failed, cannot be looked into or were changed meanwhile · 1 findings (check, --fail-on-finding), damage (audit verify) · 0 ok. run: that of the command, 127 not found, 126 not executable.";
 
 /** The long names of an option row, without values: `--mask`. */
 export const longName = (row: OptionRow): string => /--[a-z-]+/.exec(row.flags)![0];

@@ -2,7 +2,7 @@
  * Moves bytes from one descriptor through the machine to another. Three buffers go round: while one is read into, the next is masked and the
  * one before is written, so both system calls overlap with the work. Nothing is copied that leaves as it came.
  */
-import { read, writev } from "node:fs";
+import { read as readDescriptor, writev } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RedactorStream } from "../live.js";
 
@@ -12,11 +12,31 @@ const BUFFERS = 3;
 /** Wait before a descriptor that is not ready is tried again, in milliseconds: some parent made it non-blocking. */
 const RETRY_MS = 1;
 
-/** Reads at the descriptor's own position; 0 at the end. */
-export function readSome(descriptor: number, buffer: Buffer): Promise<number> {
+/** Reads into `buffer` and answers the part that was filled: empty at the end. */
+export type Read = (buffer: Buffer) => Promise<Buffer>;
+
+/** Reads at the descriptor's own position. */
+export const readerOf =
+  (descriptor: number): Read =>
+  (buffer) =>
+    readSome(descriptor, buffer, null);
+
+/** Reads a file from its beginning, whatever the descriptor's own position. */
+export function fileReader(descriptor: number): Read {
+  let position = 0;
+  return async (buffer) => {
+    const piece = await readSome(descriptor, buffer, position);
+    position += piece.length;
+    return piece;
+  };
+}
+
+function readSome(descriptor: number, buffer: Buffer, position: number | null): Promise<Buffer> {
   return retried(
     () =>
-      new Promise((resolve, reject) => read(descriptor, buffer, 0, buffer.length, null, (error, count) => (error === null ? resolve(count) : reject(error)))),
+      new Promise((resolve, reject) =>
+        readDescriptor(descriptor, buffer, 0, buffer.length, position, (error, count) => (error === null ? resolve(buffer.subarray(0, count)) : reject(error))),
+      ),
   );
 }
 
@@ -53,11 +73,17 @@ async function retried<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
+/** What has been read of an input already, and a read of it that is under way. */
+export interface Begun {
+  readonly head: Buffer;
+  readonly pending?: Promise<Buffer> | undefined;
+}
+
 /**
- * Masks `input` from `head` (what has been read of it already) to its end into `output`; without `output` it is only looked at. Rejects with the
+ * Masks an input from what has been read of it already to its end into `output`; without `output` it is only looked at. Rejects with the
  * system's error of either; a read may then still be pending.
  */
-export async function pipe(input: number, head: Buffer, machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
+export async function pipe(read: Read, { head, pending }: Begun, machine: RedactorStream, output: number | undefined, holdBackMs: number): Promise<void> {
   const buffers = Array.from({ length: BUFFERS }, () => Buffer.allocUnsafeSlow(READ_BYTES));
   let writing: Promise<void> = Promise.resolve();
   const write = (pieces: readonly Uint8Array[]): void => {
@@ -69,8 +95,7 @@ export async function pipe(input: number, head: Buffer, machine: RedactorStream,
   try {
     let chunk = head;
     for (let turn = 0; chunk.length > 0; turn++) {
-      const buffer = buffers[turn % BUFFERS]!;
-      const reading = readSome(input, buffer);
+      const reading = (turn === 0 ? pending : undefined) ?? read(buffers[turn % BUFFERS]!);
       reading.catch(() => undefined);
       const pieces = machine.push(chunk);
       // The write before must be done before its buffer is read into again, two turns from now.
@@ -78,7 +103,7 @@ export async function pipe(input: number, head: Buffer, machine: RedactorStream,
       write(pieces);
       const silence = machine.heldBytes > 0 ? setTimeout(() => write(machine.idle()), holdBackMs) : undefined;
       try {
-        chunk = buffer.subarray(0, await reading);
+        chunk = await reading;
       } finally {
         clearTimeout(silence);
       }

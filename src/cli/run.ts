@@ -5,6 +5,7 @@ import { LogveilError } from "../errors.js";
 import { EXIT } from "./options.js";
 import { pump } from "./pump.js";
 import { type MaskingOptions, openSession } from "./session.js";
+import { say } from "./talk.js";
 
 const FORWARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
@@ -38,8 +39,8 @@ export async function run(command: readonly string[], options: MaskingOptions): 
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (child.pid !== undefined) throw error;
+    say(`${file}: ${code === "ENOENT" ? "no such command" : "cannot be run"} (${code})`);
     session.finish();
-    process.stderr.write(`logveil: ${file}: ${code === "ENOENT" ? "no such command" : "cannot be run"} (${code})\n`);
     return code === "ENOENT" ? 127 : 126;
   } finally {
     for (const signal of FORWARDED) process.off(signal, forward);

@@ -20,11 +20,7 @@ import type { SecretInput } from "../types.js";
 import { startSmall } from "./memory.js";
 import { EXIT } from "./options.js";
 import { type Loaded, Reloader } from "./reload.js";
-
-/** Names of variables that look like secrets. */
-const SECRET_NAMES = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL"].map(
-  (word) => `*${word}*`,
-);
+import { LIKELY_NAMES, remember } from "./secrets.js";
 
 export async function serve(version: string, options: Readonly<Record<string, unknown>>): Promise<number> {
   const hardened = hardenProcess();
@@ -127,7 +123,7 @@ function loadAll(from: LoadOptions): Loaded {
 /** What is known beforehand: variables, lists, and what the configuration itself holds. */
 function secretsOf({ secrets, onFinding }: Config): SecretInput[] {
   const { env } = secrets;
-  const names = env === "auto" ? SECRET_NAMES : env === "off" ? [] : env;
+  const names = env === "auto" ? LIKELY_NAMES : env === "off" ? [] : env;
   const hook = webhookOf(onFinding.webhook);
   const own =
     hook === undefined
@@ -137,7 +133,8 @@ function secretsOf({ secrets, onFinding }: Config): SecretInput[] {
           { name: "onFinding.webhook.secretFile", value: hook.key },
         ];
   const found = [...fromEnvironment(names, process.env), ...fromLists(secrets.files, "secrets.files"), ...own];
-  return [...new Map(found.map((secret) => [secret.name, secret])).values()];
+  // An error that is told without the engine is masked by them.
+  return remember([...new Map(found.map((secret) => [secret.name, secret])).values()]);
 }
 
 /** Fewest bytes of a key that messages are signed with. */

@@ -5,20 +5,18 @@ import type { RedactorStream } from "../live.js";
 import { LogveilError } from "../errors.js";
 import type { EngineChoice } from "../native/loader.js";
 import { hardenProcess } from "../native/loader.js";
-import { fromDescriptors, fromEnvironment, fromFiles, fromLists } from "../providers/sources.js";
 import type { RulesOptions } from "../rules/builtin.js";
 import type { Confidence } from "../rules/compile.js";
 import { installationKey } from "../secrets/fingerprint.js";
 import { reportLine } from "../secrets/report.js";
 import type { Finding, MaskStyle } from "../types.js";
 import { EXIT } from "./options.js";
+import type { BinaryMode } from "./recognising.js";
+import { readSecrets, type SecretOptions } from "./secrets.js";
+import { say, talkThrough } from "./talk.js";
 
 /** Options as commander hands them over. */
-export interface MaskingOptions {
-  readonly secretEnv?: string[];
-  readonly secrets?: string[];
-  readonly secretFile?: string[];
-  readonly secretsFd?: string[];
+export interface MaskingOptions extends SecretOptions {
   /** Paths; false: no rules. */
   readonly rules?: string[] | false;
   readonly disable?: string[];
@@ -30,6 +28,8 @@ export interface MaskingOptions {
   readonly report?: string;
   readonly failOnFinding?: true;
   readonly quiet?: true;
+  readonly verbose?: true;
+  readonly binary?: BinaryMode;
 }
 
 export interface Session {
@@ -37,42 +37,62 @@ export interface Session {
   readonly quiet: boolean;
   /** Findings so far. */
   readonly found: number;
-  /** A stream whose bytes are counted for the summary. */
+  /** Bytes that went in so far, decoded. */
+  readonly bytesIn: number;
+  /** A stream whose bytes are counted for the summary. Its name comes out masked, in findings too. */
   open(name: string, onFinding?: (finding: Finding) => void): RedactorStream;
+  /** Says something, unless the user wants quiet. */
   notice(message: string): void;
-  /** Writes the summary, frees the engine; answers the exit code. */
-  finish(): number;
+  /** Adds to the report. What holds a path must have passed {@link masked}. */
+  report(entry: object): void;
+  /** A path or an argument as it may be shown. */
+  masked(text: string): string;
+  /** Writes the summary, with further fields of it, and frees the engine: nothing can be said any more. Answers the exit code. */
+  finish(facts?: object): number;
 }
 
 export async function openSession(options: MaskingOptions): Promise<Session> {
   hardenProcess();
   const quiet = options.quiet === true;
   const notice = (message: string): void => {
-    if (!quiet) process.stderr.write(`logveil: ${message}\n`);
+    if (!quiet) say(message);
   };
-  const secrets = [
-    ...fromEnvironment(options.secretEnv ?? [], process.env),
-    ...fromLists(options.secrets ?? []),
-    ...fromFiles(options.secretFile ?? []),
-    ...fromDescriptors(options.secretsFd ?? []),
-  ];
+  const secrets = readSecrets(options);
   const report = openReport(options.report);
   const started = performance.now();
   const counts = { found: 0, bytesIn: 0, bytesOut: 0 };
+  let isTalking = false;
+  const early: string[] = [];
+  let told = (message: string): void => void early.push(message);
   const engine = createEngine({
     mask: { style: options.mask ?? "label", ...(options.maskText === undefined ? {} : { text: options.maskText }) },
     engine: options.engine ?? "auto",
     rules: await rulesOf(options),
-    fingerprintKey: keyOrRandom(notice),
+    fingerprintKey: keyOrRandom((message) => told(message)),
     onFinding: (finding) => {
+      if (isTalking) return;
       counts.found++;
       const { kind, ...rest } = finding;
       report.write({ type: "finding", kind, ...rest });
     },
-    onWarning: (warning) => notice(warning.message),
+    // Not within a call of the engine: it is to mask what is said.
+    onWarning: (warning) => queueMicrotask(() => told(warning.message)),
   });
   // Not as an option of the engine: so the automaton is built by another thread.
-  for (const each of await engine.addSecrets(secrets)) notice(reportLine(each));
+  const reports = await engine.addSecrets(secrets);
+  const masked = (text: string): string => {
+    // What is found in our own words is not a finding of a log.
+    isTalking = true;
+    try {
+      return engine.redact(text);
+    } finally {
+      isTalking = false;
+    }
+  };
+  talkThrough(masked);
+  told = notice;
+  for (const message of early) notice(message);
+  for (const each of reports) notice(reportLine(each));
   if (secrets.length === 0 && options.rules === false)
     notice("neither secrets nor rules were given, so nothing is masked; see --secret-env, --secrets, --secret-file, --secrets-fd");
   return {
@@ -81,7 +101,13 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
     get found() {
       return counts.found;
     },
-    open(name, onFinding) {
+    get bytesIn() {
+      return counts.bytesIn;
+    },
+    masked,
+    report: (entry) => report.write(entry),
+    open(path, onFinding) {
+      const name = masked(path);
       const stream = engine.stream({ name, ...(onFinding === undefined ? {} : { onFinding }) });
       const count = (pieces: Uint8Array[]): Uint8Array[] => {
         for (const piece of pieces) counts.bytesOut += piece.length;
@@ -108,19 +134,21 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
       };
     },
     notice,
-    finish() {
+    finish(facts) {
       const { needles } = engine.stats();
       report.write({
         type: "summary",
         bytesIn: counts.bytesIn,
         bytesOut: counts.bytesOut,
         findings: counts.found,
+        ...facts,
         secrets: engine.stats().secrets,
         needles,
         seconds: Number(((performance.now() - started) / 1000).toFixed(3)),
         engine: engine.engine,
       });
       report.close();
+      talkThrough(undefined);
       engine.close();
       return options.failOnFinding === true && counts.found > 0 ? EXIT.FINDINGS : EXIT.OK;
     },

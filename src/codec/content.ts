@@ -109,6 +109,11 @@ export function codingOf(head: Uint8Array): ContentCoding {
   return CONTENT_CODINGS.find(({ magic }) => magic?.every((byte, i) => head[i] === byte))!;
 }
 
+/** Whether more bytes may make a coded file of one that begins with `head`, and is none so far. */
+export function mayBeCoded(head: Uint8Array): boolean {
+  return head.length > 0 && CONTENT_CODINGS.some(({ magic = [] }) => magic.length > head.length && head.every((byte, i) => byte === magic[i]));
+}
+
 /**
  * The codings of a `Content-Encoding` field (RFC 9110 §8.4), in the order in which they were applied, without `identity`. Throws `LV_DECODE` for one that is not known.
  */

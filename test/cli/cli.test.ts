@@ -98,7 +98,9 @@ describe("scrub", () => {
     child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
     const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
     child.stdin.write("user h");
-    await pause(1500);
+    const started = Date.now();
+    const hasCome = (): boolean => out === "user h";
+    while (!hasCome() && Date.now() - started < 30_000) await pause(20);
     expect(out).toBe("user h");
     child.stdin.write(`\npass ${SECRET.slice(0, 8)}`);
     await pause(50);
