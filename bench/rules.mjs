@@ -4,9 +4,16 @@ import { createEngine } from "../dist/index.js";
 import { packOf } from "../dist/rules/builtin.js";
 import { seeded } from "./corpora.mjs";
 import { check, median, record, smoke } from "./lib.mjs";
+import { inputOf, worstInputs } from "./worst.mjs";
 
 const ROUNDS = smoke ? 1 : 5;
 const CHUNK = 256 * 1024;
+/** Of inputs that are made to be slow: in large chunks, and in chunks of less than 1 KiB. */
+const SLOW_BYTES = smoke ? { large: 4096, small: 256 } : { large: 256 * 1024, small: 16 * 1024 };
+/** What such inputs may cost: MB/s in chunks of 1 KiB and more; beside that so many microseconds a push in smaller ones. */
+const SLOW_BARS = { native: { speed: 2, pushUs: 10 }, portable: { speed: 1, pushUs: 20 } };
+/** An input is given up after so many milliseconds: it is slow enough to know. */
+const SLOW_MS = 5000;
 /** Enough to see what one evaluation costs. */
 const WORST_BYTES = 4096;
 /** Times the fixture logs, about 1 GB. */
@@ -66,6 +73,32 @@ function encodedLogs(bytes) {
   };
 }
 
+/** Inputs that were made to be slow: MB/s of large chunks, and microseconds a push of small ones; how much work the engine counted for a byte. */
+function slowInputs(engine) {
+  const built = createEngine({ engine });
+  const { speed, pushUs } = SLOW_BARS[engine];
+  for (const input of worstInputs()) {
+    const isSmall = input.chunk < 1024;
+    const text = inputOf(input, isSmall ? SLOW_BYTES.small : SLOW_BYTES.large);
+    // Compiles the expressions.
+    pass(built, inputOf(input, 1024));
+    const runs = Array.from({ length: ROUNDS }, () => {
+      const stream = built.stream();
+      const started = performance.now();
+      let at = 0;
+      for (; at < text.length && performance.now() - started < SLOW_MS; at += input.chunk) stream.push(text.subarray(at, at + input.chunk));
+      stream.end();
+      return { ms: performance.now() - started, bytes: Math.min(at, text.length), work: stream.work };
+    });
+    const ms = median(runs.map((run) => run.ms / run.bytes));
+    const work = runs[0].work === undefined ? "" : `, ${(runs[0].work / runs[0].bytes).toFixed(1)} bytes looked at for each`;
+    const name = `slow, ${engine}: ${input.name}${work}`;
+    if (isSmall) record(name, 1000 * ms * input.chunk, "us", ["<=", pushUs + input.chunk / speed]);
+    else record(name, 1e-3 / ms, "MB/s", [">=", speed]);
+  }
+  built.close();
+}
+
 export function benchRules(text, secrets) {
   const times = Array.from({ length: ROUNDS }, (_, i) => {
     const started = performance.now();
@@ -94,6 +127,7 @@ export function benchRules(text, secrets) {
     for (const [name, log] of Object.entries(encodedLogs(smoke ? 1 << 14 : 1 << 20))) measure(name, {}, log, undefined, 0);
     const { speed, literal } = worstAnchor(engine, packOf({}));
     record(`rules, ${engine}: nothing but one anchor, the slowest (${JSON.stringify(literal)})`, speed, "MB/s");
+    slowInputs(engine);
   }
 
   const large = createEngine();

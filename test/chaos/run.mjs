@@ -1,16 +1,27 @@
 /**
  * `npm run chaos [-- RUNS|SECONDSs [SEED]]`: sidecars that are killed, cut off, stopped and given full disks at random, two at a time, until so many runs (100) are done or
- * the time (`300s`) is up. Run N is always made from the number N: `npm run chaos -- 1 N` does it once more.
+ * the time (`300s`) is up. Run N is always made from the number N: `npm run chaos -- 1 N` does it once more. `npm run chaos -- pressure`: see pressure.mjs.
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setup } from "../../scripts/setup.mjs";
+import { pressure } from "./pressure.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Runs of one process. */
 const BATCH = 25;
 const PARALLEL = 2;
+
+if (process.argv[2] === "pressure") {
+  setup();
+  try {
+    process.exit(await pressure(process.argv.slice(3)));
+  } catch (error) {
+    console.error(error.message);
+    process.exit(2);
+  }
+}
 
 const [much = "100", first = String(Date.now() % 1e9)] = process.argv.slice(2);
 if (!/^[1-9]\d*s?$/.test(much) || !/^\d{1,9}$/.test(first)) {

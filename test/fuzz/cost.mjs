@@ -1,5 +1,5 @@
 /**
- * `npm run fuzz -- cost [--seconds 600] [--engine native|portable] [--dist FOLDER] [--seed N] [--show N] [--keep no]`: searches for inputs that are slow to mask, and prints the worst.
+ * `npm run fuzz -- cost [--seconds 600] [--engine native|portable] [--dist FOLDER] [--seed N] [--show N] [--keep no|FOLDER]`: searches for inputs that are slow to mask, and prints the worst.
  *
  * 1. Every piece of the grammar alone, in large and in small chunks. 2. Until the time is up: an input that is among the worst of its kind (which kinds of pieces it is made of, how it is cut, in which
  * framing) is changed, or crossed with another, and takes the place of the worst of its own kind if it costs more. 3. The worst are measured again, larger, and at twice the size. What is beyond the
@@ -33,7 +33,7 @@ const MOST_PIECES = 12;
 const LONGEST_UNIT = 3000;
 
 export function readOptions(args) {
-  const options = { seconds: 600, engine: "native", dist: join(root, "dist"), seed: Date.now() % 1e9, show: 24, keep: "yes" };
+  const options = { seconds: 600, engine: "native", dist: join(root, "dist"), seed: Date.now() % 1e9, show: 24, keep: CORPUS };
   for (let i = 0; i < args.length; i += 2) {
     const name = args[i].replace(/^--/, "");
     if (!(name in options) || args[i + 1] === undefined)
@@ -220,11 +220,11 @@ function print(judged) {
     );
 }
 
-function keep({ each }, engine) {
+function keep(folder, { each }, engine) {
   const { head, unit, chunk, framing } = each;
   const json = `${JSON.stringify({ head, unit, chunk, framing, foundBy: engine })}\n`;
-  mkdirSync(CORPUS, { recursive: true });
-  writeFileSync(join(CORPUS, `${createHash("sha256").update(json).digest("hex").slice(0, 12)}.json`), json);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${createHash("sha256").update(json).digest("hex").slice(0, 12)}.json`), json);
 }
 
 /** Searches; answers the exit code: 1 if something is beyond the bars. */
@@ -250,11 +250,12 @@ export async function searchCost(options) {
     .sort((a, b) => b.excess - a.excess);
   print(judged);
   const bad = judged.filter(({ isBad }) => isBad);
-  if (options.keep === "yes") for (const each of bad) keep(each, engine);
+  const isKept = options.keep !== "no" && bad.length > 0;
+  if (isKept) for (const each of bad) keep(resolve(options.keep), each, engine);
   console.log(
     bad.length === 0
       ? `fuzz cost: ${search.runs} runs, nothing beyond the bars`
-      : `fuzz cost: ${search.runs} runs, ${bad.length} inputs beyond the bars${options.keep === "yes" ? "; they are files in test/fuzz/corpus/cost now, which npm test replays: commit them with the mend" : ""}`,
+      : `fuzz cost: ${search.runs} runs, ${bad.length} inputs beyond the bars${isKept ? `; they are files in ${options.keep} now: those in test/fuzz/corpus/cost are replayed by npm test, commit them with the mend` : ""}`,
   );
   measure.close();
   return bad.length === 0 ? 0 : 1;
