@@ -187,7 +187,7 @@ const engineOf = ({ mask, limits }: Config): Omit<EngineOptions, "secrets" | "ru
 });
 
 function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<SidecarOptions, "evidence" | "log" | keyof LiveOptions> {
-  const { limits, auth, control } = config;
+  const { limits, auth, control, store } = config;
   const decode = { maxLayers: limits.maxCodings, maxDecodedBytes: limits.maxDecodedBytes, maxRatio: limits.maxRatio, zstdWindowBytes: limits.zstdWindow };
   const inherited = inheritedSockets(process.env, process.pid);
   return {
@@ -197,7 +197,14 @@ function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<
     socket: control.socket,
     ...(control.tcp !== "off" && { control: control.tcp }),
     tokensRequired: auth.tokenFile !== undefined,
-    store: { folder: config.store.dir, maxFileBytes: config.store.maxFileSize, maxAgeMs: config.store.maxAge, compress: config.store.compress },
+    store: {
+      folder: store.dir,
+      maxFileBytes: store.maxFileSize,
+      maxAgeMs: store.maxAge,
+      ...(store.maxBytes !== "off" && { maxBytes: store.maxBytes }),
+      compress: store.compress,
+      flushIntervalMs: store.flushInterval,
+    },
     ...(config.upstream.url !== undefined && {
       upstream: {
         url: config.upstream.url,

@@ -129,7 +129,17 @@ export const schema = z.strictObject({
   store: group("The embedded store, which keeps masked logs where there is no upstream", {
     dir: field(path(), `Folder of the masked logs. ${stateTold("logs")}`, "/var/lib/logveil/logs", state("logs")),
     maxFileSize: field(size({ min: "64KiB" }), "A file that reaches this size is followed by a new one", "256MiB"),
-    maxAge: field(age(), "Files older than this are deleted", "30d"),
+    maxAge: field(age(), "Jobs to which nothing was written for so long are deleted", "30d"),
+    maxBytes: field(
+      sizeOrOff({ min: "1MiB" }),
+      "Most bytes of the folder; beyond it the jobs that ended first are deleted, never one that goes on. If those that go on have as much, requests get 503. off: no bound",
+      "off",
+    ),
+    flushInterval: field(
+      time({ min: "10ms", max: "60s" }),
+      "Longest time from a line's coming in to its being on disk, also while its request goes on. Followers read it at once",
+      "1s",
+    ),
     compress: field(choice(["none", "zstd"]), "How files are kept that are written no more", "none"),
   }),
   upstream: group("The log storage that masked logs are forwarded to", {

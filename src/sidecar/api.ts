@@ -10,7 +10,10 @@ import type { Jobs } from "./jobs.js";
 import { Refusal } from "./refusal.js";
 import { isName } from "./store.js";
 
+/** What is kept: a promise. */
 const OFFSET = "logveil-offset";
+/** What was received: who goes on there sends nothing twice, and must send it once more if the sidecar is lost before it is kept. */
+const RECEIVED = "logveil-received";
 
 interface Names {
   readonly job: string;
@@ -59,8 +62,8 @@ export function apiRoutes(jobs: Jobs, access: Access, check: (job: string) => vo
       async handle(call) {
         const { job, stream } = named(call);
         if (jobs.live(job, stream) === undefined && (await jobs.store.read(job, stream, 0)) === undefined) throw new Refusal(404, "there is no such stream");
-        const { received } = await jobs.opened(job, stream);
-        call.response.writeHead(200, { [OFFSET]: String(received) }).end();
+        const { position, received } = await jobs.opened(job, stream);
+        call.response.writeHead(200, { [OFFSET]: String(position.input), [RECEIVED]: String(received) }).end();
       },
     },
     {

@@ -4,14 +4,20 @@ import { join } from "../stream/join.js";
 import { type Pieces, Slices } from "../stream/slices.js";
 import type { Finding } from "../types.js";
 import type { Account } from "./accounts.js";
+import type { Flusher } from "./flusher.js";
 import { LineStarts } from "./lines.js";
 import { Refusal } from "./refusal.js";
 import type { Position } from "./segment.js";
 import type { StoredStream } from "./stored.js";
 
+/** A request that writes to a stream: the offset of the next byte that it sends. */
+export interface Writer {
+  next: number;
+}
+
 /** A stream that is written to. Its input is masked in order; one request writes at a time. */
 export class JobStream {
-  private writer: symbol | undefined;
+  private writer: Writer | undefined;
   private idleTimer: NodeJS.Timeout | undefined;
   private working: Promise<unknown> = Promise.resolve();
   private ending: Promise<void> | undefined;
@@ -28,6 +34,7 @@ export class JobStream {
     private readonly redactor: RedactorStream,
     private readonly account: Account,
     private readonly holdBackMs: number,
+    private readonly flusher: Flusher,
     /** Called once, when nothing more comes and its files are closed. */
     private readonly closed: (stream: JobStream) => void,
   ) {
@@ -60,23 +67,26 @@ export class JobStream {
     return this.stored.failed;
   }
 
-  /** Throws a 409 with the offset that is expected unless the stream goes on at `offset`, if that is said. */
-  expect(offset: number | undefined): void {
-    if (offset === undefined || offset === this.received) return;
-    throw new Refusal(409, `the stream goes on at offset ${this.received}, not at ${offset}: send what follows, or leave Logveil-Offset out`, {
-      "logveil-offset": String(this.received),
-    });
+  /** What a request gets that cannot go on: only what is kept is promised. */
+  private refusal(message: string): Refusal {
+    return new Refusal(409, message, { "logveil-offset": String(this.position.input) });
   }
 
-  /** Claims the stream for a request that goes on at `offset`, if it says so. Throws a 409 with the offset that is expected. */
-  claim(offset: number | undefined): symbol {
-    const expected = { "logveil-offset": String(this.received) };
-    if (this.ended || this.lastWords !== undefined) throw new Refusal(409, "the stream has ended", expected);
-    this.expect(offset);
+  /** Throws a 409 with the offset that is kept unless the stream goes on at `offset`, if that is said: from `least` to what was received. */
+  expect(offset: number | undefined, least = this.received): void {
+    if (offset === undefined || (offset >= least && offset <= this.received)) return;
+    const places = least === this.received ? `offset ${this.received}` : `an offset from ${least} to ${this.received}`;
+    throw this.refusal(`the stream goes on at ${places}, not at ${offset}: send what follows, or leave Logveil-Offset out`);
+  }
+
+  /** Claims the stream for a request that goes on at `offset`, if it says so: anywhere from what is kept to what was received. Throws a 409. */
+  claim(offset: number | undefined): Writer {
+    if (this.ended || this.lastWords !== undefined) throw this.refusal("the stream has ended");
+    this.expect(offset, this.position.input);
     if (this.writer !== undefined && offset === undefined)
-      throw new Refusal(409, "another request is writing to this stream: wait for its answer, or say by Logveil-Offset where you go on", expected);
+      throw this.refusal("another request is writing to this stream: wait for its answer, or say by Logveil-Offset where you go on");
     // Who knows the offset goes on for a request whose connection is gone.
-    return (this.writer = Symbol("writer"));
+    return (this.writer = { next: offset ?? this.received });
   }
 
   /** Told of what was found in it, at offsets of the whole stream. */
@@ -84,15 +94,16 @@ export class JobStream {
     this.lines.takeFinding(finding);
   }
 
-  release(writer: symbol): void {
+  release(writer: Writer): void {
     if (this.writer === writer) this.writer = undefined;
   }
 
   /** Masks and keeps a chunk of the request that holds the claim; resolves when more may come. Throws where no more may be taken: what came so far is kept then. */
-  async write(writer: symbol, chunk: Uint8Array): Promise<void> {
+  async write(writer: Writer, chunk: Uint8Array): Promise<void> {
     this.checkWriter(writer);
     clearTimeout(this.idleTimer);
-    await this.keep(() => this.masked(chunk, () => this.writer === writer));
+    await this.keep(() => this.masked(this.fresh(writer, chunk), () => this.writer === writer));
+    if (this.stored.isBehind) await this.commit();
     // What fails then is told to the next request.
     if (this.redactor.heldBytes > 0) this.idleTimer = setTimeout(() => void this.flush().catch(() => undefined), this.holdBackMs).unref();
     await this.account.room();
@@ -105,8 +116,15 @@ export class JobStream {
     }
   }
 
-  private checkWriter(writer: symbol): void {
-    if (this.writer !== writer) throw new Refusal(409, "another request has taken this stream over", { "logveil-offset": String(this.received) });
+  private checkWriter(writer: Writer): void {
+    if (this.writer !== writer) throw this.refusal("another request has taken this stream over");
+  }
+
+  /** What of a chunk was not received before: who goes on where the stream is kept sends the rest once more. */
+  private fresh(writer: Writer, chunk: Uint8Array): Uint8Array {
+    const known = Math.min(chunk.length, Math.max(0, this.received - writer.next));
+    writer.next += chunk.length;
+    return chunk.subarray(known);
   }
 
   /** Masks a chunk in turns. Who takes the stream over goes on where it is then: from there on the rest of the chunk is not looked at. */
@@ -133,7 +151,8 @@ export class JobStream {
       const pieces = masked === undefined ? [] : [masked];
       this.lines.takeOutput(pieces);
       this.account.output(pieces);
-      await this.stored.append(pieces, isEnd ? this.lines.end : this.lines.before(this.base + this.redactor.settled));
+      this.stored.append(pieces, isEnd ? this.lines.end : this.lines.before(this.base + this.redactor.settled));
+      this.flusher.add(this);
     });
     this.working = next.catch(() => undefined);
     return next;
@@ -142,8 +161,10 @@ export class JobStream {
   /** Resolves when everything that was let go is durable, and on record. */
   async commit(): Promise<void> {
     await this.working;
+    // What is appended while its findings are put on record may have others: that is not committed.
+    const { mark } = this.stored;
     await this.account.settled();
-    await this.stored.commit();
+    await this.stored.commit(mark);
   }
 
   /** The end: everything is kept. Rejects while it cannot be; it can be called again then. */
@@ -158,22 +179,30 @@ export class JobStream {
     clearTimeout(this.idleTimer);
     this.lastWords ??= this.keep(() => this.slices.whole(() => this.redactor.end()), true).then(() => this.account.end());
     await this.lastWords;
+    const { mark } = this.stored;
     await this.account.settled();
-    await this.stored.end();
-    await this.stored.close();
-    this.closed(this);
+    await this.stored.end(mark);
+    await this.stop();
   }
 
   /** Gives the stream up where it is: what is held back was not acknowledged. */
   async close(): Promise<void> {
     clearTimeout(this.idleTimer);
     this.redactor.close();
-    await this.working;
-    await this.stored.close();
-    this.closed(this);
+    await this.commit().catch(() => undefined);
+    await this.stop();
   }
 
-  /** Durable bytes, see {@link StoredStream.read}. */
+  private async stop(): Promise<void> {
+    this.flusher.delete(this);
+    try {
+      await this.stored.close();
+    } finally {
+      this.closed(this);
+    }
+  }
+
+  /** See {@link StoredStream.read}. */
   read(from: number, follow: boolean, signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
     return this.stored.read(from, follow, signal);
   }

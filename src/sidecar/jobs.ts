@@ -7,6 +7,7 @@ import type { RedactorStream } from "../live.js";
 import type { Finding, SecretInput, SecretReport } from "../types.js";
 import type { Accounts } from "./accounts.js";
 import { Refusal } from "./refusal.js";
+import { Flusher } from "./flusher.js";
 import { HandedSecrets } from "./handed.js";
 import { JobStream } from "./job-stream.js";
 import { LF } from "./lines.js";
@@ -49,6 +50,7 @@ export class Jobs {
   private readonly openStreams = new Set<JobStream>();
   /** Streams that are open, or being opened. */
   private taken = 0;
+  private readonly flusher: Flusher;
 
   constructor(
     private readonly engine: Engine,
@@ -57,7 +59,9 @@ export class Jobs {
     /** Whose turn it is to open a stream. */
     private readonly turns: FairShare,
     public limits: JobLimits,
-  ) {}
+  ) {
+    this.flusher = new Flusher(store.flushIntervalMs);
+  }
 
   /** Jobs and streams that are open, and bytes that the streams hold back. */
   get counts(): { readonly jobs: number; readonly streams: number; readonly heldBytes: number } {
@@ -163,7 +167,8 @@ export class Jobs {
       throw error;
     }
     if (output === 0) this.accounts.evidence.event("job", job.name, { stream: name });
-    return (opened = new JobStream(job.name, stored, over(redactor), account, this.engine.limits.holdBackMs, (stream) => this.gone(job, stream)));
+    const { holdBackMs } = this.engine.limits;
+    return (opened = new JobStream(job.name, stored, over(redactor), account, holdBackMs, this.flusher, (stream) => this.gone(job, stream)));
   }
 
   private job(name: string): Job {

@@ -5,7 +5,7 @@ import { StructuredDataMasker } from "../codec/structured.js";
 import type { RedactorStream } from "../live.js";
 import { Slices } from "../stream/slices.js";
 import type { Account } from "./accounts.js";
-import type { JobStream } from "./job-stream.js";
+import type { JobStream, Writer } from "./job-stream.js";
 import type { Jobs } from "./jobs.js";
 import { Refusal } from "./refusal.js";
 import type { Relay } from "./relay.js";
@@ -108,7 +108,7 @@ class StoreOutlet implements Outlet {
 
   constructor(
     private readonly stream: JobStream,
-    private readonly writer: symbol,
+    private readonly writer: Writer,
     private readonly release: (isSound: boolean) => Promise<void>,
     private readonly failed: (error: unknown) => void,
   ) {}

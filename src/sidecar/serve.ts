@@ -143,7 +143,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   // Secrets are built in a thread of their own meanwhile.
   const [reports, store, modules] = await Promise.all([
     engine.addSecrets(options.engine.secrets ?? []),
-    Store.open(options.store),
+    Store.open({ ...options.store, log }),
     options.upstream && import("./forwarding.js"),
   ]);
   tellSecrets(reports, log);
@@ -328,6 +328,7 @@ async function closeParts(parts: Parts, { data, control, remote, admin }: Doors,
   const isWhole = (await Promise.all([...ending, parts.syslog?.close(graceMs) ?? true])).every(Boolean);
   await parts.jobs.close();
   await parts.forwarding?.close();
+  await parts.store.close();
   parts.refused.sweep(0);
   await parts.accounts.close(Math.max(0, until - performance.now()));
   await admin.stop(0);

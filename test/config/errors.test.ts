@@ -44,7 +44,7 @@ describe("one thing wrong with a file", () => {
     ["log:\n  level: info\n  level: warn\n", "FILE:3: level: said twice, first on line 2"],
     ["routes:\n  - path: /a\n    path: /b\n    framing: text\n", "FILE:3: path: said twice, first on line 2"],
     // Wrong types.
-    ["store: /x\n", "FILE:1: store: expected a mapping of dir, maxFileSize, maxAge, compress"],
+    ["store: /x\n", "FILE:1: store: expected a mapping of dir, maxFileSize, maxAge, maxBytes, flushInterval, compress"],
     ["log: [debug]\n", "FILE:1: log: expected a mapping of level, format"],
     ["mask:\n  text:\n", "FILE:2: mask.text: expected text; leave the field out for its default"],
     ["mask: { style: fixed, text: 5 }\n", 'FILE:1: mask.text: expected a text; put "quotes" around it'],
@@ -156,7 +156,7 @@ test("several errors are all told, those of the file by line, then variables, th
     `FILE:5: listen: ${ADDRESS}`,
     "LOGVEIL_LOG_LEVEL: expected one of trace, debug, info, warn, error, fatal, silent",
     'flags: unknown field "stor"; did you mean store?',
-    "flags: store: expected a mapping of dir, maxFileSize, maxAge, compress",
+    "flags: store: expected a mapping of dir, maxFileSize, maxAge, maxBytes, flushInterval, compress",
     "--jobs-max-jobs: expected a whole number from 1 to 1000000",
   ]);
 });

@@ -21,6 +21,9 @@ const quantities = (units: Readonly<Record<string, number>>, min: number, max: n
   fc.integer({ min, max }).map((value) => printQuantity(value, units));
 const ruleIds = fc.constantFrom("low", "medium", "high", "certain", "jwt", "aws-key-2");
 
+/** Of fields that take shorter times than others, in milliseconds. */
+const BOUNDS_OF_TIMES: Readonly<Record<string, readonly [number, number]>> = { "limits.holdBack": [1, 3_600_000], "store.flushInterval": [10, 60_000] };
+
 /** What a field may be set to, by its form; fields that depend on others by their path. */
 function valuesOf(field: Field): fc.Arbitrary<unknown> {
   const { path, form, type } = field;
@@ -52,9 +55,8 @@ function valuesOf(field: Field): fc.Arbitrary<unknown> {
   if (form === "list of paths") return fc.subarray(["/a", "/b c", "/c: d #e", "/ä"]);
   if (form === "path") return fc.constantFrom(`/srv/${path}/1`, `/srv/${path}/with space`, `/srv/${path}/it's: "quoted" #5`);
   if (form === "URL") return fc.constantFrom("https://logs.example.com/a", "http://127.0.0.1:8080");
-  if (form === "size") return quantities(SIZE_UNITS, 2 ** 20, 2 ** 26);
-  if (form === "time" || form === "time or off")
-    return path === "limits.holdBack" ? quantities(TIME_UNITS, 1, 3_600_000) : quantities(TIME_UNITS, 1000, 86_400_000);
+  if (form === "size" || form === "size or off") return quantities(SIZE_UNITS, 2 ** 20, 2 ** 26);
+  if (form === "time" || form === "time or off") return quantities(TIME_UNITS, ...((BOUNDS_OF_TIMES[path] ?? [1000, 86_400_000]) as [number, number]));
   if (form === "unix:/path or off") return fc.constantFrom("off", "unix:/run/x.sock");
   if (form === "address or off") return fc.oneof(fc.constant("off"), port(field));
   if (form === "address") return port(field);

@@ -1,19 +1,13 @@
 /** The sidecar's own API with real connections: what comes in is masked and kept, offsets are exact, jobs are apart. */
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { request as send } from "node:http";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { call, start, temporary } from "../support/sidecar.js";
+import { call, copyOfStore, start, temporary } from "../support/sidecar.js";
 
 const LOG = "/v1/jobs/build-1/streams/stdout";
-
-function copyOf(folder: string): string {
-  const copy = temporary();
-  cpSync(folder, copy, { recursive: true });
-  return copy;
-}
 
 /** Waits until a stream holds `text`: its end may be undecided until there was silence. */
 const read = (sidecar: Sidecar, text: string, path = LOG): Promise<void> =>
@@ -54,24 +48,31 @@ test("after silence what is undecided is kept as well", async () => {
   const { sidecar } = await start();
   await call(sidecar, "POST", LOG, "a word");
   await vi.waitFor(async () => expect((await call(sidecar, "GET", LOG)).body).toBe("a word"));
-  expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe("6");
   // To be sent again after a crash: only whole lines are acknowledged.
+  expect((await call(sidecar, "HEAD", LOG)).headers).toMatchObject({ "logveil-offset": "0", "logveil-received": "6" });
   expect(JSON.parse((await call(sidecar, "POST", LOG, "!")).body)).toEqual({ offset: 0, received: 7 });
 });
 
 test("says where a stream goes on", async () => {
   const { sidecar } = await start();
-  await call(sidecar, "POST", LOG, "12345\n");
-  for (const offset of ["0", "5", "7"]) {
+  await call(sidecar, "POST", LOG, "a line\n");
+  for (const offset of ["0", "6", "8"]) {
     const refused = await call(sidecar, "POST", LOG, "x", { "logveil-offset": offset });
-    expect(refused).toMatchObject({ status: 409, headers: { "logveil-offset": "6" } });
+    expect(refused).toMatchObject({ status: 409, headers: { "logveil-offset": "7" } });
     expect(JSON.parse(refused.body)).toEqual({
       error: "LV_REFUSED",
-      message: `the stream goes on at offset 6, not at ${offset}: send what follows, or leave Logveil-Offset out`,
+      message: `the stream goes on at offset 7, not at ${offset}: send what follows, or leave Logveil-Offset out`,
     });
   }
   expect((await call(sidecar, "POST", LOG, "x", { "logveil-offset": "-1" })).status).toBe(400);
-  await read(sidecar, "12345\n");
+  await read(sidecar, "a line\n");
+  await call(sidecar, "POST", LOG, "! ! ! ! !");
+  // It was received and is not kept: it may be sent once more, and counts once.
+  const refused = await call(sidecar, "POST", LOG, "x", { "logveil-offset": "6" });
+  expect(refused).toMatchObject({ status: 409, headers: { "logveil-offset": "7" } });
+  expect(refused.body).toContain("goes on at an offset from 7 to 16, not at 6");
+  expect(JSON.parse((await call(sidecar, "POST", LOG, "! ! ! ! !\n", { "logveil-offset": "7" })).body)).toEqual({ offset: 17, received: 17 });
+  await read(sidecar, "a line\n! ! ! ! !\n");
 });
 
 test("one request writes at a time; one that knows the offset takes over", async () => {
@@ -135,7 +136,7 @@ test("after a crash a stream goes on where nothing unfinished reaches over", asy
     await call(sidecar, "POST", LOG, first);
     await vi.waitFor(async () => expect((await call(sidecar, "GET", LOG)).body).toContain("[REDACTED:"));
     // What is on disk when the power goes.
-    const { sidecar: again } = await start({ store: { folder: copyOf(join(folder, "logs")), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
+    const { sidecar: again } = await start({ store: { folder: copyOfStore(join(folder, "logs")), maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
     const offset = Number((await call(again, "HEAD", LOG)).headers["logveil-offset"]);
     expect(offset).toBe(4);
     await call(again, "POST", LOG, (first + rest).slice(offset), { "logveil-offset": String(offset) });
@@ -169,8 +170,8 @@ test("a sidecar that was started anew takes nothing of a job until it has all of
   await call({ socket: sidecar.socket! }, "POST", "/v1/jobs/build-1/secrets", secrets(["A", "B"]));
   await call(sidecar, "POST", LOG, "one\n");
   const names = readFileSync(join(folder, "logs", "build-1", "secrets.json"), "utf8");
-  expect(JSON.parse(names)).toEqual({ names: ["A", "B"] });
-  const copy = copyOf(join(folder, "logs"));
+  expect(JSON.parse(names)).toEqual({ format: 1, names: ["A", "B"] });
+  const copy = copyOfStore(join(folder, "logs"));
   const { sidecar: again } = await start({ store: { folder: copy, maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
   const told = /^2 secrets of this job were lost/;
   const refused = await call(again, "POST", LOG, "value-of-A-0123\n");
@@ -194,29 +195,36 @@ test("a sidecar that was started anew takes nothing of a job until it has all of
 
 test("an end says where it believes the stream to be", async () => {
   const { sidecar } = await start();
-  await call(sidecar, "POST", LOG, "12345\n");
-  expect(await call(sidecar, "POST", `${LOG}/end`, "", { "logveil-offset": "9" })).toMatchObject({ status: 409, headers: { "logveil-offset": "6" } });
+  await call(sidecar, "POST", LOG, "a line\n");
+  expect(await call(sidecar, "POST", `${LOG}/end`, "", { "logveil-offset": "9" })).toMatchObject({ status: 409, headers: { "logveil-offset": "7" } });
   // Twice, since an answer may be lost.
-  for (let time = 0; time < 2; time++) expect((await call(sidecar, "POST", `${LOG}/end`, "", { "logveil-offset": "6" })).status).toBe(200);
+  for (let time = 0; time < 2; time++) expect((await call(sidecar, "POST", `${LOG}/end`, "", { "logveil-offset": "7" })).status).toBe(200);
 });
 
 test("after the store could not be written a stream goes on where the disk has it", async () => {
   const folder = temporary();
-  const { sidecar } = await start({ store: { folder, maxFileBytes: 20, maxAgeMs: 1e9, compress: "none" } });
+  const { sidecar, logs } = await start({ store: { folder, maxFileBytes: 20, maxAgeMs: 1e9, compress: "none" } });
   const first = "a line that fills a file\n";
-  const second = "another with global-secret-0123456789\n";
+  // More than goes into the journal.
+  const second = "another with global-secret-0123456789\n".repeat(3000);
   await call(sidecar, "POST", LOG, first);
   const stream = join(folder, "build-1", "stdout");
   // No file can be begun any more.
   renameSync(stream, `${stream}-away`);
   writeFileSync(stream, "");
-  expect(await call(sidecar, "POST", LOG, second)).toMatchObject({ status: 503, headers: { "retry-after": "10" } });
+  const refused = await call(sidecar, "POST", LOG, second);
+  expect(refused).toMatchObject({ status: 503, headers: { "retry-after": "10" } });
+  const told = /build-1\/stdout\S* cannot be written \(ENOTDIR\), job build-1, stream stdout/;
+  expect((JSON.parse(refused.body) as { message: string }).message).toMatch(told);
+  expect(logs.filter((line) => told.test(line))).toHaveLength(1);
+  expect((await call(sidecar, "HEAD", LOG)).status).toBe(503);
   rmSync(stream);
   renameSync(`${stream}-away`, stream);
   expect((await call(sidecar, "HEAD", LOG)).headers["logveil-offset"]).toBe(String(first.length));
   const again = await call(sidecar, "POST", LOG, second, { "logveil-offset": String(first.length) });
   expect(JSON.parse(again.body)).toEqual({ offset: first.length + second.length, received: first.length + second.length });
-  expect((await call(sidecar, "GET", LOG)).body).toBe(`${first}another with [REDACTED:GLOBAL]\n`);
+  expect((await call(sidecar, "GET", LOG)).body).toBe(`${first}${"another with [REDACTED:GLOBAL]\n".repeat(3000)}`);
+  expect(logs).toContainEqual("info: store: it can be written again");
 });
 
 test("a batch of secrets that is none is refused, by its line", async () => {
@@ -304,7 +312,7 @@ test("keeps masked bytes only, for its owner only", async () => {
   const { sidecar, folder } = await start();
   await call(sidecar, "POST", LOG, "global-secret-0123456789\n".repeat(1000));
   const files = readdirSync(join(folder, "logs"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  expect(files.length).toBe(3);
+  expect(files.length).toBe(4);
   for (const { parentPath, name } of files) {
     expect(readFileSync(join(parentPath, name), "latin1")).not.toContain("global-secret");
     expect(statSync(join(parentPath, name)).mode & 0o077).toBe(0);

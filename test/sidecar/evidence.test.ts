@@ -1,12 +1,12 @@
 /** What the audit holds of jobs: findings with the policy that found them, accounts of streams that fit the logs as they are kept, also after a crash. */
-import { cpSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { openAudit } from "../../src/audit/audit.js";
 import { digestLog, verifyAudit } from "../../src/audit/verify.js";
 import { auditEvidence } from "../../src/sidecar/evidence.js";
 import type { Sidecar } from "../../src/sidecar/serve.js";
-import { call, start, temporary, upstreamAt } from "../support/sidecar.js";
+import { call, copyOfStore, start, temporary, upstreamAt } from "../support/sidecar.js";
 
 const LOG = "/v1/jobs/j/streams/s";
 const SECRET = "global-secret-0123456789";
@@ -77,7 +77,7 @@ test("after a crash the account goes on with what is kept", async () => {
   expect(offset).toBeGreaterThan(0);
   // What is on disk when the power goes.
   const copy = temporary();
-  cpSync(join(folder, "logs"), join(copy, "logs"), { recursive: true });
+  renameSync(copyOfStore(join(folder, "logs")), join(copy, "logs"));
   await end();
   const again = await audited(copy);
   // No one sends more: the job is ended though nothing has come since the start.

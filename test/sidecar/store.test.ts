@@ -1,21 +1,23 @@
 /** The embedded store: what is durable is there after any crash, offsets go on, segments follow one another. */
-import { appendFileSync, cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Store } from "../../src/sidecar/store.js";
-import { StoredStream } from "../../src/sidecar/stored.js";
+import type { StoredStream } from "../../src/sidecar/stored.js";
 import { temporary } from "../support/sidecar.js";
+import { allOf, openStreams, type StreamsOptions } from "../support/store.js";
 
 const LIMITS = { maxFileBytes: 100, compress: "none" } as const;
+/** What is committed goes into the stream's own files at once. */
+const DIRECT = { journal: { settleBytes: 0 } } as const;
 
-async function all(stream: StoredStream, from = 0): Promise<string> {
-  const pieces: Buffer[] = [];
-  for await (const piece of stream.read(from, false)) pieces.push(piece);
-  return Buffer.concat(pieces).toString();
-}
+const commit = (stream: StoredStream): Promise<void> => stream.commit(stream.mark);
 
-test("keeps what was committed, in order, over reopening and segments", async () => {
+/** The stream `s` of a folder. */
+const open = async (folder: string, options: StreamsOptions = {}): Promise<StoredStream> => (await openStreams(folder, options)).open("s");
+
+test("store: what was committed is kept, in order, over reopening and segments", async () => {
   const steps = fc.array(
     fc.oneof(
       fc.nat(120).map((bytes) => ({ bytes })),
@@ -24,10 +26,10 @@ test("keeps what was committed, in order, over reopening and segments", async ()
     { maxLength: 40 },
   );
   await fc.assert(
-    fc.asyncProperty(steps, fc.constantFrom("none" as const, "zstd" as const), async (plan, compress) => {
-      const folder = temporary();
-      const limits = { ...LIMITS, compress };
-      let stream = await StoredStream.open(folder, limits);
+    fc.asyncProperty(steps, fc.constantFrom("none" as const, "zstd" as const), fc.constantFrom(0, 150, 1 << 16), async (plan, compress, settleBytes) => {
+      let folder = temporary();
+      const options = { limits: { maxFileBytes: 100, compress }, journal: { settleBytes } };
+      let stream = await open(folder, options);
       let [text, durable, input] = ["", 0, 0];
       let durableInput = 0;
       for (const step of plan) {
@@ -35,52 +37,51 @@ test("keeps what was committed, in order, over reopening and segments", async ()
           const piece = String.fromCharCode(97 + (text.length % 26)).repeat(step.bytes);
           text += piece;
           input += step.bytes * 2;
-          await stream.append([Buffer.from(piece)], { input, output: text.length });
+          stream.append([Buffer.from(piece)], { input, output: text.length });
+        } else if (step === "commit") {
+          await commit(stream);
+          [durable, durableInput] = [text.length, input];
         } else {
           if (step === "crash") {
             // Another process finds the files as they are now.
             const copy = temporary();
-            cpSync(stream.folder, copy, { recursive: true });
-            await stream.close();
-            stream = await StoredStream.open(copy, limits);
-            [text, input] = [text.slice(0, durable), durableInput];
-          } else {
-            await (step === "commit" ? stream.commit() : stream.close());
-            if (step === "reopen") stream = await StoredStream.open(stream.folder, limits);
-            [durable, durableInput] = [text.length, input];
-          }
+            cpSync(folder, copy, { recursive: true });
+            folder = copy;
+          } else await stream.close();
+          stream = await open(folder, options);
+          [text, input] = [text.slice(0, durable), durableInput];
         }
         expect(stream.position).toEqual({ output: durable, input: durableInput });
-        expect(await all(stream)).toBe(text.slice(0, durable));
-        expect(await all(stream, 57)).toBe(text.slice(57, durable));
+        expect(await allOf(stream)).toBe(text);
+        expect(await allOf(stream, 57)).toBe(text.slice(57));
       }
       await stream.close();
     }),
-    { numRuns: 40 },
+    { numRuns: 60 },
   );
 });
 
-test("cuts off what an unfinished commit left, wherever it broke", async () => {
+test("store: what an unfinished commit left is cut off, wherever it broke", async () => {
   const folder = temporary();
-  const stream = await StoredStream.open(folder, { ...LIMITS, maxFileBytes: 1e6 });
+  const stream = await open(folder, { ...DIRECT, limits: { maxFileBytes: 1e6, compress: "none" } });
   let output = 0;
   for (const [index, line] of ["first\n", "second\n", "third\n"].entries()) {
     output += line.length;
-    await stream.append([Buffer.from(line)], { input: (index + 1) * 10, output });
-    await stream.commit();
+    stream.append([Buffer.from(line)], { input: (index + 1) * 10, output });
+    await commit(stream);
   }
   await stream.close();
-  const [commits, log] = readdirSync(folder)
+  const [commits, log] = readdirSync(join(folder, "s"))
     .toSorted()
-    .map((name) => join(folder, name)) as [string, string];
+    .map((name) => join(folder, "s", name)) as [string, string];
   const records = readFileSync(commits);
   expect(records.length).toBe(96);
   for (let cut = 0; cut <= 96; cut++) {
     writeFileSync(commits, records.subarray(0, cut));
     writeFileSync(log, "first\nsecond\nthird\ntorn");
-    const again = await StoredStream.open(folder, LIMITS);
+    const again = await open(folder);
     const whole = Math.floor(cut / 32);
-    expect(await all(again)).toBe(["", "first\n", "first\nsecond\n", "first\nsecond\nthird\n"][whole]);
+    expect(await allOf(again)).toBe(["", "first\n", "first\nsecond\n", "first\nsecond\nthird\n"][whole]);
     expect(again.position.input).toBe(whole * 10);
     await again.close();
   }
@@ -89,74 +90,123 @@ test("cuts off what an unfinished commit left, wherever it broke", async () => {
   damaged[64]! ^= 1;
   writeFileSync(commits, damaged);
   writeFileSync(log, "first\nsecond\nthird\n");
-  const again = await StoredStream.open(folder, LIMITS);
-  expect(await all(again)).toBe("first\nsecond\n");
+  const again = await open(folder);
+  expect(await allOf(again)).toBe("first\nsecond\n");
   await again.close();
 });
 
-test("a segment that has no commit yet gives way to the one before it", async () => {
+test("store: a segment that has no commit yet gives way to the one before it", async () => {
   const folder = temporary();
-  const stream = await StoredStream.open(folder, LIMITS);
-  await stream.append([Buffer.alloc(150, "a")], { input: 300, output: 150 });
+  const stream = await open(folder, DIRECT);
+  stream.append([Buffer.alloc(150, "a")], { input: 300, output: 150 });
+  await commit(stream);
   await stream.close();
-  for (const end of ["log", "commits"]) appendFileSync(join(folder, `0000000000000150.${end}`), "");
-  const again = await StoredStream.open(folder, LIMITS);
+  for (const end of ["log", "commits"]) appendFileSync(join(folder, "s", `0000000000000150.${end}`), "");
+  const again = await open(folder, DIRECT);
   expect(again.position).toEqual({ output: 150, input: 300 });
-  await again.append([Buffer.from("b")], { input: 301, output: 151 });
-  await again.commit();
-  expect(await all(again)).toBe(`${"a".repeat(150)}b`);
+  again.append([Buffer.from("b")], { input: 301, output: 151 });
+  await commit(again);
+  expect(await allOf(again)).toBe(`${"a".repeat(150)}b`);
   await again.close();
 });
 
-test("what stands behind the place where one may go on is read, and cut off by a crash", async () => {
+test.each([0, 35, 1 << 16])("store: what stands behind the place where one may go on is read, and cut off by a crash (settle %i)", async (settleBytes) => {
   const folder = temporary();
-  const stream = await StoredStream.open(folder, LIMITS);
+  const stream = await open(folder, { journal: { settleBytes } });
   for (let index = 1; index <= 40; index++) {
-    await stream.append([Buffer.from("0123456789")], { input: Math.max(0, index - 15) * 20, output: Math.max(0, index - 15) * 10 });
-    await stream.commit();
-    expect(await all(stream)).toBe("0123456789".repeat(index));
+    stream.append([Buffer.from("0123456789")], { input: Math.max(0, index - 15) * 20, output: Math.max(0, index - 15) * 10 });
+    await commit(stream);
+    expect(await allOf(stream)).toBe("0123456789".repeat(index));
     const copy = temporary();
     cpSync(folder, copy, { recursive: true });
-    const again = await StoredStream.open(copy, LIMITS);
+    const again = await open(copy);
     expect(again.position).toEqual(stream.position);
-    expect(await all(again)).toBe("0123456789".repeat(Math.max(0, index - 15)));
+    expect(await allOf(again)).toBe("0123456789".repeat(Math.max(0, index - 15)));
     await again.close();
   }
-  expect(readdirSync(folder).filter((name) => name.endsWith(".log")).length).toBeGreaterThan(2);
+  await stream.close();
+  if (settleBytes === 0) expect(readdirSync(join(folder, "s")).filter((name) => name.endsWith(".log")).length).toBeGreaterThan(2);
+});
+
+test("store: a failure is told, nothing is kept from then on, and the stream goes on where the disk has it when there is room again", async () => {
+  const folder = temporary();
+  const streams = await openStreams(folder, { journal: { settleBytes: 20 } });
+  const stream = await streams.open("s");
+  stream.append([Buffer.from("kept\n")], { input: 5, output: 5 });
+  await commit(stream);
+  renameSync(join(folder, "s"), join(folder, "away"));
+  writeFileSync(join(folder, "s"), "");
+  stream.append([Buffer.from("lost, and longer than a tail may be\n")], { input: 41, output: 41 });
+  await expect(commit(stream)).rejects.toThrow("ENOTDIR");
+  expect(stream.failed).toBe(true);
+  expect(() => stream.append([Buffer.from("x")], { input: 42, output: 42 })).toThrow("ENOTDIR");
+  // What the journal has cannot go into its files yet: it stays, and can be read.
+  await expect(stream.close()).rejects.toThrow("ENOTDIR");
+  expect(await allOf(stream)).toBe("kept\n");
+  expect(stream.position).toEqual({ input: 5, output: 5 });
+  writeFileSync(join(folder, "s"), "");
+  renameSync(join(folder, "s"), join(folder, "gone"));
+  renameSync(join(folder, "away"), join(folder, "s"));
+  await stream.close();
+  const again = await streams.open("s");
+  expect([await allOf(again), again.position]).toEqual(["kept\n", { input: 5, output: 5 }]);
+  await again.close();
+});
+
+test("store: nothing that was appended after the mark is committed", async () => {
+  const stream = await open(temporary());
+  stream.append([Buffer.from("found and on record\n")], { input: 20, output: 20 });
+  const { mark } = stream;
+  stream.append([Buffer.from("found and not on record\n")], { input: 44, output: 44 });
+  await stream.commit(mark);
+  expect(stream.position).toEqual({ input: 20, output: 20 });
+  expect(await allOf(stream)).toBe("found and on record\nfound and not on record\n");
+  await commit(stream);
+  expect(stream.position).toEqual({ input: 44, output: 44 });
   await stream.close();
 });
 
-test("a failure is told, and nothing is kept from then on", async () => {
-  const folder = temporary();
-  const stream = await StoredStream.open(folder, LIMITS);
-  await stream.append([Buffer.from("kept\n")], { input: 5, output: 5 });
-  await stream.commit();
-  // A descriptor that is gone fails as a full disk does.
-  await (stream as unknown as { segment: { close(): Promise<void> } }).segment.close();
-  await stream.append([Buffer.from("lost\n")], { input: 10, output: 10 });
-  await expect(stream.commit()).rejects.toThrow();
-  await expect(stream.append([Buffer.from("x")], { input: 11, output: 11 })).rejects.toThrow();
-  truncateSync(join(folder, "0000000000000000.log"), 5);
-  expect(await all(await StoredStream.open(folder, LIMITS))).toBe("kept\n");
+test("store: a follower that does not read holds nothing, and gets all in the end", async () => {
+  const stream = await open(temporary(), { limits: { maxFileBytes: 1 << 20, compress: "none" } });
+  const follower = stream.read(0, true);
+  let [sent, seen] = [0, 0];
+  const line = Buffer.alloc(1000, "a line that is long\n");
+  for (let index = 0; index < 2000; index++) {
+    sent += line.length;
+    stream.append([line], { input: sent, output: sent });
+    if (index === 0) seen += (await follower.next()).value!.length;
+    if (index % 20 === 19) await commit(stream);
+    // What is in memory is what waits, and the tail.
+    expect(stream.length - stream.settledBytes).toBeLessThan(100_000);
+  }
+  await stream.end(stream.mark);
+  for await (const piece of follower) seen += piece.length;
+  expect(seen).toBe(sent);
+  await stream.close();
 });
 
-test("probes do not get in one another's way", async () => {
+test("store: probes do not get in one another's way", async () => {
   const store = await Store.open({ ...LIMITS, folder: join(temporary(), "logs"), maxAgeMs: 1000 });
   await Promise.all(Array.from({ length: 20 }, () => store.probe()));
   expect(await store.jobs()).toEqual([]);
 });
 
-test("names of any kind are safe, and old jobs go", async () => {
+test("store: names of any kind are safe, and old jobs go", async () => {
   const folder = join(temporary(), "logs");
   const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1e6 });
   const names = ["..", ".", "a/b", "*", "ü", "x y", "%2e"];
   for (const name of names) {
     const stream = await store.stream(name, name);
-    await stream.append([Buffer.from(name)], { input: 1, output: Buffer.byteLength(name) });
+    stream.append([Buffer.from(name)], { input: 1, output: Buffer.byteLength(name) });
+    await stream.end(stream.mark);
     await stream.close();
   }
   expect((await store.jobs()).map(({ job }) => job).toSorted()).toEqual(names.toSorted());
-  expect(readdirSync(folder).every((name) => !name.startsWith("."))).toBe(true);
+  expect(
+    readdirSync(folder)
+      .filter((name) => name.startsWith("."))
+      .toSorted(),
+  ).toEqual([".format.json", ".journal", ".lock"]);
   for (const name of names) {
     const pieces: Buffer[] = [];
     for await (const piece of (await store.read(name, name, 0))!) pieces.push(piece);

@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
@@ -14,7 +14,7 @@ import type { Sidecar } from "../../src/sidecar/serve.js";
 import type { SyslogOptions } from "../../src/sidecar/syslog.js";
 import { readTls } from "../../src/sidecar/tls.js";
 import { certificate, HAVE_GTLS, HAVE_LOGGER, HAVE_OPENSSL, HAVE_RSYSLOG, rsyslogd } from "../support/rsyslog.js";
-import { call, start, temporary } from "../support/sidecar.js";
+import { call, copyOfStore, jobFolders, start, temporary } from "../support/sidecar.js";
 
 const SECRET = "global-secret-0123456789";
 const MASK = "[REDACTED:GLOBAL]";
@@ -158,8 +158,7 @@ describe("into the store", () => {
     const { sidecar, folder } = await start({ syslog: LISTENING });
     // The end may begin a secret, the line before it a key; the client has seen the end of the connection.
     await say(sidecar, `<13>a\n<13>-----BEGIN RSA PRIVATE KEY-----\n<13>b ${SECRET.slice(0, 8)}\n`);
-    const copy = temporary();
-    cpSync(join(folder, "logs"), copy, { recursive: true });
+    const copy = copyOfStore(join(folder, "logs"));
     const seen = await read(sidecar, "tcp-127.0.0.1");
     expect(seen).toMatch(/^<13>a\n.*\n<13>.*\n$/);
     const { sidecar: again } = await start({ syslog: LISTENING, store: { folder: copy, maxFileBytes: 1 << 20, maxAgeMs: 1e9, compress: "none" } });
@@ -375,7 +374,7 @@ describe("passed on", () => {
       .join("");
     await vi.waitFor(() => expect(server.told().length).toBe(expected.length), WAIT);
     expect(server.told()).toBe(expected);
-    expect(readdirSync(join(folder, "logs"))).toEqual([]);
+    expect(jobFolders(join(folder, "logs"))).toEqual([]);
     expect(witness.told).toContainEqual(expect.objectContaining({ job: "syslog", stream: "udp-127.0.0.1", secret: "GLOBAL" }));
   });
 

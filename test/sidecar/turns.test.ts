@@ -4,8 +4,9 @@ import { onTestFinished, expect, test } from "vitest";
 import { createEngine } from "../../src/index.js";
 import type { Account } from "../../src/sidecar/accounts.js";
 import { JobStream } from "../../src/sidecar/job-stream.js";
-import { StoredStream } from "../../src/sidecar/stored.js";
+import { Flusher } from "../../src/sidecar/flusher.js";
 import { temporary } from "../support/sidecar.js";
+import { openStreams } from "../support/store.js";
 
 const SECRET = "hunter2-hunter2-xQ";
 const LINE = `a line with ${SECRET} in it\n`;
@@ -15,7 +16,8 @@ const CHUNK = Buffer.from(LINE.repeat(4000));
 
 /** A stream whose masker takes 5 ms for each piece, so that other things happen in between. */
 async function open() {
-  const stored = await StoredStream.open(temporary(), { maxFileBytes: 1 << 20, compress: "none" });
+  const streams = await openStreams(temporary());
+  const stored = await streams.open("s");
   const engine = createEngine({ secrets: [{ name: "S", value: SECRET }], rules: false });
   const machine = engine.stream();
   const pieces: number[] = [];
@@ -35,7 +37,7 @@ async function open() {
     room: () => undefined,
     settled: async () => undefined,
   } as unknown as Account;
-  const stream = new JobStream("job", stored, machine, account, 50, () => undefined);
+  const stream = new JobStream("job", stored, machine, account, 50, new Flusher(1000), () => undefined);
   onTestFinished(async () => {
     await stream.close();
     engine.close();

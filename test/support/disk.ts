@@ -62,8 +62,8 @@ export class MemoryDisk implements Disk {
     this.history.set(path, [this.inFolder(path)]);
   }
 
-  async list(folder: string): Promise<{ name: string; bytes: number }[]> {
-    return [...this.inFolder(folder)].map(([path, { bytes }]) => ({ name: basename(path), bytes: bytes.length }));
+  async list(folder: string): Promise<{ name: string; bytes: number; modified: number }[]> {
+    return [...this.inFolder(folder)].map(([path, { bytes }]) => ({ name: basename(path), bytes: bytes.length, modified: 0 }));
   }
 
   async read(path: string, from: number, to: number): Promise<Buffer> {

@@ -1,10 +1,10 @@
 /** A sidecar for tests: on free ports, with a store of its own. */
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { request as send, type IncomingHttpHeaders } from "node:http";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { onTestFinished, vi } from "vitest";
 import type { Evidence, StreamRecord } from "../../src/sidecar/accounts.js";
@@ -16,6 +16,20 @@ export const temporary = (): string => {
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 };
+
+/** A store as it is on disk now, for another process. */
+export function copyOfStore(folder: string): string {
+  const copy = temporary();
+  // The lock names this process, which lives.
+  cpSync(folder, copy, { recursive: true, filter: (path) => basename(path) !== ".lock" });
+  return copy;
+}
+
+/** Folders of the jobs in a store. */
+export const jobFolders = (folder: string): string[] =>
+  readdirSync(folder)
+    .filter((name) => !name.startsWith("."))
+    .toSorted();
 
 /** Keeps what it is told. */
 export class Witness implements Evidence {

@@ -1,4 +1,4 @@
-/** What the spool asks of a file system, in a dozen calls: tests hand in one that fails, or that loses what was not synced. */
+/** What spool and store ask of a file system, in a dozen calls: tests hand in one that fails, or that loses what was not synced. */
 import { constants } from "node:fs";
 import { chmod, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,8 +18,8 @@ export interface Disk {
   makeFolder(path: string): Promise<void>;
   /** Makes what was created, renamed and removed in a folder durable. */
   syncFolder(path: string): Promise<void>;
-  /** The files of a folder, with their sizes in bytes. */
-  list(folder: string): Promise<readonly { readonly name: string; readonly bytes: number }[]>;
+  /** The files of a folder, with their sizes in bytes and when they were written last, in milliseconds since the epoch. */
+  list(folder: string): Promise<readonly { readonly name: string; readonly bytes: number; readonly modified: number }[]>;
   /** Bytes `[from, to)` of a file, or as many of them as there are. */
   read(path: string, from: number, to: number): Promise<Buffer>;
   /** Opens a file for writing; makes it (0600) where there is none. */
@@ -37,7 +37,9 @@ export const DISK: Disk = {
   syncFolder,
   async list(folder) {
     const names = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isFile()).map(({ name }) => name);
-    return Promise.all(names.map(async (name) => ({ name, bytes: (await stat(join(folder, name))).size })));
+    const found = await Promise.all(names.map((name) => statOf(folder, name)));
+    // Some may be removed meanwhile.
+    return found.filter((file) => file !== undefined);
   },
   async read(path, from, to) {
     const handle = await open(path, "r");
@@ -65,3 +67,13 @@ export const DISK: Disk = {
   rename,
   remove: (path) => rm(path, { force: true }),
 };
+
+async function statOf(folder: string, name: string): Promise<{ name: string; bytes: number; modified: number } | undefined> {
+  try {
+    const { size, mtimeMs } = await stat(join(folder, name));
+    return { name, bytes: size, modified: mtimeMs };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
