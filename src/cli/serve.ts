@@ -81,6 +81,8 @@ export async function serve(version: string, options: Readonly<Record<string, un
     );
   for (const warning of loaded.warnings) sidecar.log("warn", warning);
   reloader.attach(sidecar);
+  // The guard sees to it that nothing comes of it; somebody who tries may be worth knowing.
+  process.once("SIGUSR1", () => sidecar.log("warn", "SIGUSR1 came, by which Node would open its debugger: ignored"));
   const scheme = config.tls.cert === undefined ? "http" : "https";
   const { listen, admin, control } = sidecar;
   sidecar.log("info", `listening on ${urlOf(listen, scheme)}`);
