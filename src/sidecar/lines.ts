@@ -30,7 +30,10 @@ export class LineStarts {
   }
 
   takeFinding({ offset, length }: Finding): void {
-    this.found.push({ start: offset, end: offset + length });
+    const end = offset + length;
+    // A million findings in one line are not remembered: only within which a line begins counts.
+    const next = this.inputs[firstAbove(this.inputs, offset)];
+    if (next !== undefined && next < end) this.found.push({ start: offset, end });
   }
 
   /** The last such place, if nothing unfinished begins before `settled`. */
@@ -50,6 +53,17 @@ export class LineStarts {
   get end(): Position {
     return { input: this.input, output: this.output };
   }
+}
+
+/** Index of the first number above `least`; numbers rise. */
+function firstAbove(numbers: readonly number[], least: number): number {
+  let [from, to] = [0, numbers.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (numbers[middle]! > least) to = middle;
+    else from = middle + 1;
+  }
+  return from;
 }
 
 /** Adds the offsets behind line ends of `piece`, which begins at `offset`; answers where it ends. */
