@@ -276,7 +276,7 @@ function gaugesNow({ options, engine, jobs, accounts, gate, opening, forwarding,
   const shares = forwarding === undefined ? [opening] : [opening, forwarding.share];
   return {
     version: options.version,
-    ready: isStarted && !isDraining && gate.distrust === undefined && gate.ignorance() === undefined,
+    ready: isStarted && !isDraining && gate.distrust === undefined && gate.ignorance() === undefined && options.evidence.problem() === undefined,
     ...gaugesOf(engine, jobs, accounts, gate, shares, reloaded),
     ...(audit && { audit }),
     ...(forwarding?.spool && { spool: forwarding.spool.status }),

@@ -1,11 +1,13 @@
 /**
  * `npm run chaos [-- RUNS|SECONDSs [SEED]]`: sidecars that are killed, cut off, stopped and given full disks at random, two at a time, until so many runs (100) are done or
- * the time (`300s`) is up. Run N is always made from the number N: `npm run chaos -- 1 N` does it once more. `npm run chaos -- pressure`: see pressure.mjs.
+ * the time (`300s`) is up. Run N is always made from the number N: `npm run chaos -- 1 N` does it once more. `npm run chaos -- pressure`: see
+ * pressure.mjs; `npm run chaos -- noisy`: see noisy.mjs.
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setup } from "../../scripts/setup.mjs";
+import { noisy } from "./noisy.mjs";
 import { pressure } from "./pressure.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -13,10 +15,13 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const BATCH = 25;
 const PARALLEL = 2;
 
-if (process.argv[2] === "pressure") {
+/** Runs of another kind, each with a first word of its own. */
+const others = new Map(Object.entries({ noisy, pressure }));
+const other = others.get(process.argv[2]);
+if (other !== undefined) {
   setup();
   try {
-    process.exit(await pressure(process.argv.slice(3)));
+    process.exit(await other(process.argv.slice(3)));
   } catch (error) {
     console.error(error.message);
     process.exit(2);

@@ -31,7 +31,10 @@ const recordsOf = (dir: string): Fields[] =>
   );
 
 /** A sidecar with an audit whose disk can be made to wait, or to be full. */
-async function audited(options: Partial<AuditOptions> = {}, waitMs = 20_000): Promise<{ sidecar: Sidecar; audit: Audit; dir: string; disk: Disk; logs: string[] }> {
+async function audited(
+  options: Partial<AuditOptions> = {},
+  waitMs = 20_000,
+): Promise<{ sidecar: Sidecar; audit: Audit; dir: string; disk: Disk; logs: string[] }> {
   const dir = join(temporary(), "audit");
   const disk: Disk = { wait: Promise.resolve(), isFull: false };
   const audit = await openAudit({
@@ -65,11 +68,16 @@ interface Disk {
   isFull: boolean;
 }
 
-const post = (sidecar: Sidecar, job: string, body: string): Promise<{ status: number; body: string }> => call(sidecar, "POST", `/v1/jobs/${job}/streams/s`, body);
+const post = (sidecar: Sidecar, job: string, body: string): Promise<{ status: number; body: string }> =>
+  call(sidecar, "POST", `/v1/jobs/${job}/streams/s`, body);
 const findingsOf = (dir: string, job: string): number =>
   recordsOf(dir)
     .filter((record) => record["job"] === job)
-    .reduce((sum, { type, causes }) => sum + (type === "finding" ? 1 : ((causes as { count: number }[] | undefined) ?? []).reduce((all, { count }) => all + count, 0)), 0);
+    .reduce(
+      (sum, { type, causes }) =>
+        sum + (type === "finding" ? 1 : ((causes as { count: number }[] | undefined) ?? []).reduce((all, { count }) => all + count, 0)),
+      0,
+    );
 
 describe("a noisy job", () => {
   test("every finding is on record when its request is answered, in a tenth of the log, and others are served meanwhile", { timeout: 120_000 }, async () => {
@@ -77,11 +85,11 @@ describe("a noisy job", () => {
     const count = 40_000;
     const noisy = post(sidecar, "noisy", NOISE.repeat(count)).then((answer) => ({ ...answer, recorded: findingsOf(dir, "noisy") }));
     let answered = 0;
-    let isOver = false;
-    void noisy.finally(() => (isOver = true));
-    while (!isOver) {
+    const state = { isOver: false };
+    void noisy.finally(() => (state.isOver = true));
+    while (!state.isOver) {
       expect((await post(sidecar, `quiet-${answered % 3}`, NOISE)).status).toBe(200);
-      if (!isOver) answered++;
+      if (!state.isOver) answered++;
     }
     const { status, recorded } = await noisy;
     expect([status, recorded]).toEqual([200, count]);
@@ -126,7 +134,9 @@ describe("a noisy job", () => {
     evidence.close();
     await audit.close();
     const own = recordsOf(dir).filter((record) => record["stream"] !== undefined);
-    expect(own).toMatchObject([{ type: "summary", total: 100, outputBlake3: expect.any(String), causes: [{ secret: "GLOBAL", count: 100, line: 1, offset: 2 }] }]);
+    expect(own).toMatchObject([
+      { type: "summary", total: 100, outputBlake3: expect.any(String), causes: [{ secret: "GLOBAL", count: 100, line: 1, offset: 2 }] },
+    ]);
     expect(await verifyAudit(dir)).toMatchObject({ ok: true, differences: [] });
   });
 });
