@@ -215,6 +215,7 @@ function optionsOf(config: Config, version: string, { tls }: LiveOptions): Omit<
         bodyTimeoutMs: config.upstream.bodyTimeout,
         maxConnections: config.upstream.maxConnections,
         retries: config.upstream.retries,
+        readiness: config.upstream.readiness,
         ...(config.spool.enabled && { spool: { folder: config.spool.dir, maxBytes: config.spool.maxBytes, headers: config.spool.headers } }),
         routes: config.routes,
         decode,

@@ -148,6 +148,11 @@ export const schema = z.strictObject({
     headersTimeout: field(time(), "Longest wait for a response after the request has been sent", "30s"),
     bodyTimeout: field(time(), "Longest silence within the body of a response", "60s"),
     maxConnections: field(count(1, 65_535), "Most connections at a time", 256),
+    readiness: field(
+      choice(["report", "require"]),
+      "Whether a log storage that fails makes the sidecar not ready: `/readyz` has it as a check of its own, which decides with `require` only",
+      "report",
+    ),
     retries: field(
       count(0, 100),
       "How often a request is tried again before a byte of its body was sent, while its client waits. What is in the spool is tried again until it is delivered",

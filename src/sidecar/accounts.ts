@@ -1,6 +1,7 @@
 /** Accounts of streams and forwarded bodies: what came, what left, what was found. Who must know is told: the evidence, the figures, and whoever `onFinding` names. */
 import type { Finding } from "../types.js";
 import { type Action, type ActionTable, Kinds, Warnings } from "./actions.js";
+import { Buckets } from "./buckets.js";
 import type { Gate } from "./gate.js";
 import { Refusal } from "./refusal.js";
 import { Webhook, type WebhookOptions, type WebhookStats } from "./webhook.js";
@@ -43,7 +44,7 @@ export interface FindingOptions {
 const WEBHOOK_GRACE_MS = 60_000;
 
 /** Figures with labels. */
-export type Table = "findings" | "requests" | "refusals" | "syslogMessages" | "syslogDropped" | "syslogRefused";
+export type Table = "findings" | "requests" | "refusals" | "upstreamFailures" | "syslogMessages" | "syslogDropped" | "syslogRefused";
 
 /** Sums over all streams since the start. */
 export class Figures {
@@ -54,6 +55,10 @@ export class Figures {
   readonly findings = new Map<string, number>();
   /** By listener and class of the answer, joined by a space. */
   readonly requests = new Map<string, number>();
+  /** Exchanges with the upstream that failed, by kind. */
+  readonly upstreamFailures = new Map<string, number>();
+  /** From the end of a request to the head of its answer. */
+  readonly upstreamSeconds = new Buckets();
   /** What was refused, by reason. */
   readonly refusals = new Map<string, number>();
   /** Messages that were taken, by listener. */

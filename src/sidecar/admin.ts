@@ -5,6 +5,8 @@ import type { exposition } from "./metrics.js";
 /** One thing that must hold for the sidecar to be ready: its name, and what is wrong. */
 export interface Check {
   readonly name: string;
+  /** It is told, but does not decide. */
+  readonly isAdvice?: boolean;
   /** Resolves to what is wrong, or to undefined. */
   run(): Promise<string | undefined>;
 }
@@ -32,7 +34,8 @@ export function adminRoutes(version: string, { checks, isStarted, ruin }: Health
       path: "/readyz",
       async handle({ response }) {
         const results = await runChecks(checks);
-        json(response, Object.values(results).every((result) => result === "ok") ? 200 : 503, { checks: results });
+        const isReady = checks.every(({ name, isAdvice }) => isAdvice === true || results[name] === "ok");
+        json(response, isReady ? 200 : 503, { checks: results });
       },
     },
     { method: "GET", path: "/version", handle: ({ response }) => json(response, 200, { version, node: process.versions.node }) },

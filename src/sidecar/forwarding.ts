@@ -7,6 +7,7 @@ import { type Accounts, NO_JOB } from "./accounts.js";
 import type { Gate } from "./gate.js";
 import type { Fields } from "./fields.js";
 import type { Connection } from "./http.js";
+import { UpstreamHealth } from "./health.js";
 import type { Jobs } from "./jobs.js";
 import { Refusal } from "./refusal.js";
 import { type ForwardContext, Upstream, type UpstreamOptions } from "./proxy.js";
@@ -31,6 +32,8 @@ export interface ForwardingOptions extends UpstreamOptions {
   /** See `MaskContext`. */
   readonly maxHeldBytes: number;
   readonly spool?: SpoolSetting;
+  /** Whether an upstream that fails makes the sidecar not ready; absent: it is only reported. */
+  readonly readiness?: "report" | "require";
 }
 
 export interface ForwardingContext {
@@ -52,6 +55,7 @@ export interface Forwarding {
   setHeaders(headers: Fields): void;
   readonly share: FairShare;
   readonly spool: Spool | undefined;
+  readonly health: UpstreamHealth;
   close(): Promise<void>;
 }
 
@@ -60,7 +64,8 @@ export async function openForwarding(options: ForwardingOptions, headers: Fields
   const { accounts, jobs, tokens, turnMs, maxWaiting } = context;
   const spool = options.spool && (await Spool.open({ ...options.spool, log: context.log }));
   const share = new FairShare({ ...sharesOf(options.maxConnections), waitMs: turnMs, maxWaiting });
-  const upstream = openUpstream(options, headers, context, spool);
+  const health = new UpstreamHealth({ url: options.url, figures: accounts.figures, log: context.log });
+  const upstream = openUpstream(options, headers, context, spool, health);
   const forward: Forwarding["forward"] = async (request, response, connection) => {
     // A certificate says it for a client that does not.
     const [named, ...others] = connection.jobs ?? [];
@@ -78,7 +83,7 @@ export async function openForwarding(options: ForwardingOptions, headers: Fields
       leave();
     }
   };
-  return { forward, setHeaders: (next) => (upstream.headers = next), share, spool, close: () => upstream.close() };
+  return { forward, setHeaders: (next) => (upstream.headers = next), share, spool, health, close: () => upstream.close() };
 }
 
 function openUpstream(
@@ -86,6 +91,7 @@ function openUpstream(
   headers: Fields,
   { engine, jobs, accounts, gate, log }: ForwardingContext,
   spool: Spool | undefined,
+  health: UpstreamHealth,
 ): Upstream {
   const maskerOf = (job: string | undefined) => (job === undefined ? engine : jobs.scope(job));
   const context: ForwardContext = {
@@ -98,6 +104,7 @@ function openUpstream(
       return { account, open: (kind) => masker.stream({ ...kind, name: account.stream, onFinding: (finding) => account.found(finding) }) };
     },
     settled: (job) => accounts.evidence.settled(job ?? NO_JOB),
+    health,
     ...(spool !== undefined && {
       spool: { ...options.spool!, spool, log, isTrusted: () => gate.distrust === undefined, isClean: (text, job) => isClean(maskerOf(job).stream(), text) },
     }),

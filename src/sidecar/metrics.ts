@@ -1,5 +1,6 @@
 /** Figures for Prometheus. Labels have few values, all of them ours. They are counted as plain numbers; the library that prints them is loaded when first asked. */
 import type { Figures } from "./accounts.js";
+import { SECONDS } from "./buckets.js";
 
 /** What is now. */
 export interface Gauges {
@@ -80,6 +81,7 @@ const LABELLED: readonly (readonly [
           ],
   ],
   ["refused_total", "Requests, syslog connections and datagrams that were refused, by reason", ["reason"], (_, sums) => sums.refusals],
+  ["upstream_failures_total", "Exchanges with the log storage that failed, by kind", ["kind"], (_, sums) => sums.upstreamFailures],
   ["syslog_messages_total", "Messages that were taken", ["at"], (_, sums) => sums.syslogMessages],
   ["syslog_dropped_total", "Messages that were neither kept nor passed on", ["at"], (_, sums) => sums.syslogDropped],
   ["syslog_refused_total", "Connections that were not taken, or closed for what came", ["at"], (_, sums) => sums.syslogRefused],
@@ -97,7 +99,7 @@ export function exposition(sums: Figures, gauges: () => Gauges): () => Promise<{
 }
 
 async function make(sums: Figures, gauges: () => Gauges) {
-  const { collectDefaultMetrics, Counter, Gauge, Registry } = await import("prom-client");
+  const { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } = await import("prom-client");
   const registry = new Registry();
   const registers: [] = [];
   for (const [name, help, value] of COUNTERS) {
@@ -139,6 +141,20 @@ async function make(sums: Figures, gauges: () => Gauges) {
       }),
     );
   }
+  const name = "logveil_upstream_seconds";
+  const help = "From the end of a request to the head of the log storage's answer";
+  registry.registerMetric(
+    new (class extends Histogram {
+      /** What the registry and `get` ask; it is not declared. */
+      async getForPromString() {
+        const { counts, count, sum } = sums.upstreamSeconds;
+        const bucket = (le: string, value: number) => ({ metricName: `${name}_bucket`, labels: { le }, value });
+        const sumOf = (kind: "sum" | "count", value: number) => ({ metricName: `${name}_${kind}`, labels: {}, value });
+        const values = [...SECONDS.map((bound, i) => bucket(String(bound), counts[i]!)), bucket("+Inf", count), sumOf("sum", sum), sumOf("count", count)];
+        return { name, help, type: "histogram", values, aggregator: "sum" };
+      }
+    })({ name, help, buckets: [...SECONDS], registers }),
+  );
   const { version, engine } = gauges();
   const build = { version, engine, node: process.versions.node };
   const info = new Gauge({ name: "logveil_build_info", help: "Which build runs", labelNames: Object.keys(build), registers });

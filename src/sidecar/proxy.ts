@@ -13,6 +13,7 @@ import { withFields } from "./credentials.js";
 import { type Incoming, type Outgoing, refusalOf, type TransportOptions } from "./exchange.js";
 import { type Fields, isLoop, JOB, type RequestChange, requestFields } from "./fields.js";
 import { Refusal } from "./refusal.js";
+import type { UpstreamHealth } from "./health.js";
 import { nameRoute } from "./refused.js";
 import { checkIsWhole } from "./parts.js";
 import { HeldBytes, type MaskContext, RequestBody } from "./requests.js";
@@ -32,6 +33,8 @@ export interface UpstreamOptions extends TransportOptions {
 export interface ForwardContext extends MaskContext {
   /** Absent: a request that the upstream does not take is refused. */
   readonly spool?: SpoolContext;
+  /** Absent: nobody asks how the upstream does. */
+  readonly health?: UpstreamHealth;
 }
 
 /** Longest wait for an answer when all ends, in milliseconds. */
@@ -104,7 +107,7 @@ export class Upstream {
       const whole = payload?.body instanceof Uint8Array ? payload.body : undefined;
       const pieces = whole === undefined ? (payload?.body as AsyncIterable<Uint8Array> | undefined) : undefined;
       const answer = await sendWithRetries(this.retry, pieces?.[Symbol.asyncIterator]() as AsyncGenerator<Uint8Array, void, void> | undefined, (sent) =>
-        this.send(head, whole ?? sent ?? undefined, trailers, () => body?.stop()),
+        this.send(head, whole ?? sent ?? undefined, { ...(trailers && { trailers }), over: () => body?.stop(), isOurs: () => body?.fault !== undefined }),
       ).catch((error: unknown) => {
         throw refusalOf(error);
       });
@@ -134,9 +137,18 @@ export class Upstream {
     }
   }
 
-  private send(head: RequestHead, body: Outgoing["body"], trailers?: () => Fields, over: () => void = () => undefined): Promise<Incoming> {
+  /** `isOurs`: whether it was the body that broke off. */
+  private send(
+    head: RequestHead,
+    given: Outgoing["body"],
+    more: Partial<Pick<Outgoing, "trailers" | "over">> & { isOurs?: () => boolean } = {},
+  ): Promise<Incoming> {
     const { method, path, headers } = head;
-    return this.transport.send({ method, path: `${this.base}${path}`, fields: headers, body, ...(trailers && { trailers }), over });
+    const { isOurs, over = () => undefined, ...rest } = more;
+    const send = (body: Outgoing["body"]): Promise<Incoming> =>
+      this.transport.send({ method, path: `${this.base}${path}`, fields: headers, body, over, ...rest });
+    const { health } = this.context;
+    return health === undefined ? send(given) : health.watch(given, send, isOurs);
   }
 
   async close(): Promise<void> {

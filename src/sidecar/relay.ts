@@ -33,6 +33,8 @@ export interface Relay {
 export interface RelayWatch {
   /** A connection could not be made, or broke. */
   failed(error: unknown): void;
+  /** There is a connection again, or a message went out again, after so many milliseconds and failures. */
+  recovered(ms: number, failures: number): void;
   /** A message could not be sent and is gone. */
   dropped(): void;
 }
@@ -57,11 +59,13 @@ class StreamRelay implements Relay {
   /** Called when something has changed that someone may wait for. */
   private readonly watchers = new Set<() => void>();
   private readonly authorities: Buffer | undefined;
+  private readonly trouble: Trouble;
 
   constructor(
     private readonly options: ForwardOptions,
-    private readonly watch: RelayWatch,
+    watch: RelayWatch,
   ) {
+    this.trouble = new Trouble(watch);
     if (options.ca !== undefined) this.authorities = readAuthorities(options.ca, "syslog.forwardCa");
     void this.run();
   }
@@ -108,10 +112,11 @@ class StreamRelay implements Relay {
     while (!this.isClosed) {
       try {
         await this.connect();
+        this.trouble.over();
         delay = FIRST_RETRY_MS;
         await this.sendAll();
       } catch (error) {
-        if (!this.isClosed) this.watch.failed(error);
+        if (!this.isClosed) this.trouble.failed(error);
       }
       this.isConnected = false;
       this.hasFailed = true;
@@ -174,11 +179,13 @@ class DatagramRelay implements Relay {
   readonly problem = undefined;
   private readonly socket;
   private working: Promise<void> = Promise.resolve();
+  private readonly trouble: Trouble;
 
   constructor(
     private readonly options: ForwardOptions,
     private readonly watch: RelayWatch,
   ) {
+    this.trouble = new Trouble(watch);
     this.socket = createSocket(isIPv6(options.host) ? "udp6" : "udp4");
     this.socket.on("error", (error) => watch.failed(error));
     this.socket.unref();
@@ -194,9 +201,12 @@ class DatagramRelay implements Relay {
   private sendOne(message: Buffer): Promise<void> {
     return new Promise((resolve) => {
       this.socket.send(message, this.options.port, this.options.host, (error) => {
-        if (error !== null) {
+        if (error === null) this.trouble.over();
+        else {
           this.watch.dropped();
-          this.watch.failed(error);
+          // A message that is too long says nothing of the server.
+          if ((error as NodeJS.ErrnoException).code === "EMSGSIZE") this.watch.failed(error);
+          else this.trouble.failed(error);
         }
         resolve();
       });
@@ -209,6 +219,25 @@ class DatagramRelay implements Relay {
 
   close(): void {
     this.socket.close();
+  }
+}
+
+/** What fails until it does not, for {@link RelayWatch}. */
+class Trouble {
+  private since = 0;
+  private failures = 0;
+
+  constructor(private readonly watch: RelayWatch) {}
+
+  failed(error: unknown): void {
+    if (this.failures++ === 0) this.since = performance.now();
+    this.watch.failed(error);
+  }
+
+  over(): void {
+    if (this.failures === 0) return;
+    this.watch.recovered(performance.now() - this.since, this.failures);
+    this.failures = 0;
   }
 }
 

@@ -175,7 +175,8 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const timers = startTimers(parts);
   const bound = await listen(parts, doors);
   parts.isStarted = true;
-  for (const [name, result] of Object.entries(await runChecks(checks))) if (result !== "ok") log("error", `not ready: ${name}: ${result}`);
+  for (const [name, result] of Object.entries(await runChecks(checks.filter(({ isAdvice }) => isAdvice !== true))))
+    if (result !== "ok") log("error", `not ready: ${name}: ${result}`);
   return {
     ...bound,
     socket: options.socket,
@@ -232,6 +233,7 @@ function checksOf(parts: Parts): Check[] {
   ];
   const spool = forwarding?.spool;
   if (spool !== undefined) checks.push({ name: "spool", run: () => spool.check() });
+  if (forwarding !== undefined) checks.push({ name: "upstream", isAdvice: options.upstream?.readiness !== "require", run: () => forwarding.health.check() });
   if (options.syslog !== undefined) checks.push({ name: "syslog", run: async () => parts.syslog?.problem() });
   return checks;
 }

@@ -13,6 +13,7 @@ import type { ServerLimits } from "./http.js";
 import type { Jobs } from "./jobs.js";
 import { Refusal } from "./refusal.js";
 import { listenOn, type TcpAddress } from "./listen.js";
+import { attempts, lasted } from "./outage.js";
 import { type OpenOutlet, RelayOutlet, StoreOutlets } from "./outlets.js";
 import { type ForwardOptions, openRelay, type Relay } from "./relay.js";
 import { Sender } from "./sender.js";
@@ -38,7 +39,7 @@ export interface SyslogContext {
   readonly accounts: Accounts;
   readonly limits: ServerLimits;
   readonly holdBackMs: number;
-  readonly log: (level: "warn", message: string) => void;
+  readonly log: (level: "info" | "warn", message: string) => void;
 }
 
 /** Names of listeners, in metrics and in the names of streams. */
@@ -99,6 +100,8 @@ class Listeners implements Syslog {
       options.forward &&
       openRelay(options.forward, {
         failed: (error) => this.tell(`syslog.forward: ${nameOf(error)}`),
+        recovered: (ms, failures) =>
+          context.log("info", `syslog: syslog.forward: the server takes messages again, after ${lasted(ms)} and ${attempts(failures)}`),
         dropped: () => this.count("syslogDropped", "forward"),
       });
     const open = outletsOf(options, context, this.relay);
