@@ -72,6 +72,8 @@ export class Store {
   private host!: StreamHost;
   /** Streams that are open, and those that could not be closed, by their folders. */
   private readonly streams = new Map<string, StoredStream>();
+  /** Jobs that are being made, by their names. */
+  private readonly beginnings = new Map<string, Promise<{ folder: string; started: number }>>();
   /** Bytes on disk when they were counted last, and those written since. */
   private used = 0;
   /** What cannot be written. */
@@ -155,7 +157,14 @@ export class Store {
   }
 
   /** The folder of a job, and when it began; made if there is none. */
-  async begin(job: string): Promise<{ folder: string; started: number }> {
+  begin(job: string): Promise<{ folder: string; started: number }> {
+    // Streams that are opened together must agree on when their job began.
+    const beginning = this.beginnings.get(job) ?? this.beginJob(job).finally(() => this.beginnings.delete(job));
+    this.beginnings.set(job, beginning);
+    return beginning;
+  }
+
+  private async beginJob(job: string): Promise<{ folder: string; started: number }> {
     const folder = this.folderOf(job);
     const kept = await this.jobFile(job);
     if (kept !== undefined) return { folder, started: kept.started };

@@ -1,7 +1,8 @@
 /**
  * `npm run chaos [-- RUNS|SECONDSs [SEED]]`: sidecars that are killed, cut off, stopped and given full disks at random, two at a time, until so many runs (100) are done or
  * the time (`300s`) is up. Run N is always made from the number N: `npm run chaos -- 1 N` does it once more. `npm run chaos -- pressure`: see
- * pressure.mjs; `npm run chaos -- noisy`: see noisy.mjs.
+ * pressure.mjs; `npm run chaos -- noisy`: see noisy.mjs. `npm run chaos -- pipes [RUNS|SECONDSs [SEED]]`: requests that stay open and send ten lines a second, see piped.ts;
+ * five kills a run, six runs at a time.
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
@@ -13,7 +14,6 @@ import { pressure } from "./pressure.mjs";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Runs of one process. */
 const BATCH = 25;
-const PARALLEL = 2;
 
 /** Runs of another kind, each with a first word of its own. */
 const others = new Map(Object.entries({ noisy, pressure }));
@@ -28,7 +28,10 @@ if (other !== undefined) {
   }
 }
 
-const [much = "100", first = String(Date.now() % 1e9)] = process.argv.slice(2);
+const isPiped = process.argv[2] === "pipes";
+const [much = "100", first = String(Date.now() % 1e9)] = process.argv.slice(isPiped ? 3 : 2);
+/** Pipes mostly wait. */
+const PARALLEL = isPiped ? 6 : 2;
 if (!/^[1-9]\d*s?$/.test(much) || !/^\d{1,9}$/.test(first)) {
   console.error("chaos: expected a number of runs, or of seconds as in 300s, and perhaps the number of the first run");
   process.exit(2);
@@ -59,7 +62,13 @@ function batch(seed, count) {
     const child = spawn(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", "test/sidecar/chaos.test.ts"], {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, NO_COLOR: "1", LOGVEIL_CHAOS_RUNS: String(count), LOGVEIL_CHAOS_SEED: String(seed) },
+      env: {
+        ...process.env,
+        NO_COLOR: "1",
+        LOGVEIL_CHAOS_RUNS: String(count),
+        LOGVEIL_CHAOS_SEED: String(seed),
+        ...(isPiped && { LOGVEIL_CHAOS_KIND: "pipes" }),
+      },
     });
     let said = "";
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (said += text));

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Store } from "../../src/sidecar/store.js";
 import type { StoredStream } from "../../src/sidecar/stored.js";
-import { temporary } from "../support/sidecar.js";
+import { copyOfStore, temporary } from "../support/sidecar.js";
 import { allOf, openStreams, type StreamsOptions } from "../support/store.js";
 
 const LIMITS = { maxFileBytes: 100, compress: "none" } as const;
@@ -183,6 +183,19 @@ test("store: a follower that does not read holds nothing, and gets all in the en
   for await (const piece of follower) seen += piece.length;
   expect(seen).toBe(sent);
   await stream.close();
+});
+
+test("store: streams that are opened together are of one job, also for the next process", async () => {
+  const folder = join(temporary(), "logs");
+  const names = Array.from({ length: 20 }, (_, index) => `s${index}`);
+  const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 });
+  const streams = await Promise.all(names.map((name) => store.stream("j", name)));
+  for (const stream of streams) stream.append([Buffer.from("a line\n")], { input: 7, output: 7 });
+  await Promise.all(streams.map(commit));
+  expect(new Set(streams.map(({ name }) => name.started)).size).toBe(1);
+  const again = await Store.open({ ...LIMITS, folder: copyOfStore(folder), maxAgeMs: 1000 });
+  for (const name of names) expect((await again.stream("j", name)).position).toEqual({ input: 7, output: 7 });
+  await Promise.all([store.close(), again.close()]);
 });
 
 test("store: probes do not get in one another's way", async () => {
