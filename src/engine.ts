@@ -19,8 +19,8 @@ import { DEFAULT_SALIENCE, type SalienceOptions } from "./secrets/salience.js";
 import { FindingQueue } from "./stream/findings.js";
 import { iterate } from "./stream/iterate.js";
 import { transform } from "./stream/node.js";
-import { TURNS } from "./stream/turns.js";
 import { transformWeb } from "./stream/web.js";
+import { TURNS } from "./turns.js";
 import type { Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";
 import { randomBytes } from "node:crypto";
 

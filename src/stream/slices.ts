@@ -2,7 +2,7 @@
  * Slices: one stream's chunks cut so that masking a piece takes about {@link SLICE_MS}, whatever is in it. How large a piece may be is learned from those before; a stream
  * that is cheap to mask keeps its chunks whole. Output does not depend on it (law 2), and the pieces of a chunk are answered together (law 3).
  */
-import { SLICE_MS, TURNS, type Turns } from "./turns.js";
+import { SLICE_MS, TURNS, type Turns } from "../turns.js";
 
 /** Largest piece, in bytes: what sockets and files give at once. At 2 MB/s, the slowest there is, it takes 32 ms; see {@link Ceiling}. */
 const MOST_BYTES = 64 * 1024;

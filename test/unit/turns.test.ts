@@ -6,7 +6,7 @@ import { createEngine, type RedactorStream } from "../../src/index.js";
 import { iterate } from "../../src/stream/iterate.js";
 import { transform } from "../../src/stream/node.js";
 import { Slices } from "../../src/stream/slices.js";
-import { type Clock, SLICE_MS, TURN_MS, Turns } from "../../src/stream/turns.js";
+import { type Clock, SLICE_MS, TURN_MS, Turns } from "../../src/turns.js";
 import { transformWeb } from "../../src/stream/web.js";
 import { ENGINES } from "../support/engines.js";
 
