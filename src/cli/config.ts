@@ -36,7 +36,7 @@ function none(verb: string, args: readonly string[]): void {
 function check([file, ...rest]: readonly string[], options: ConfigCommandOptions): number {
   if (rest.length > 0 || (file !== undefined && options.config !== undefined)) throw new LogveilError("LV_USAGE", "config check: expected one file");
   const loaded = load(options, file ?? options.config);
-  checkRules(loaded);
+  for (const warning of checkRules(loaded)) process.stderr.write(`logveil: ${warning}\n`);
   print(`${loaded.sources.file ?? "no file, defaults and environment"}: no errors`);
   return EXIT.OK;
 }

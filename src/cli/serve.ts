@@ -117,8 +117,8 @@ const urlOf = ({ address, port }: Bound, scheme: string): string => (port === 0 
 /** Reads the configuration and what it names, and checks all of it. Throws `LV_CONFIG`, `LV_RULES`, `LV_IO`. */
 function loadAll(from: LoadOptions): Loaded {
   const read = loadConfig(from);
-  const { config, warnings } = read;
-  checkRules(read);
+  const { config } = read;
+  const warnings = [...read.warnings, ...checkRules(read)];
   return { config, warnings, live: liveOf(config) };
 }
 

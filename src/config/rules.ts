@@ -5,11 +5,15 @@ import { loadRules } from "../rules/load.js";
 import { nearest } from "../rules/nearest.js";
 import { type LoadedConfig, printPlace, refuse } from "./load.js";
 
-/** Throws `LV_CONFIG` where a field names a rule that is none, `LV_RULES` and `LV_IO` where a file of rules is wrong. */
-export function checkRules({ config, origins }: LoadedConfig): void {
-  const { files, disable, policy } = config.rules;
+/**
+ * Throws `LV_CONFIG` where a field names a rule that is none, `LV_RULES` and `LV_IO` where a file of rules is wrong. Answers warnings: actions for rules that are left out, and so
+ * find nothing.
+ */
+export function checkRules({ config, origins }: LoadedConfig): string[] {
+  const { files, disable, minConfidence, policy } = config.rules;
   const own = files.length === 0 ? [] : loadRules(files);
-  const ids = [...builtinSources(), ...own].map(({ id }) => id);
+  const sources = [...builtinSources(), ...own];
+  const ids = sources.map(({ id }) => id);
   const unknown = (path: string, names: readonly string[], known: readonly string[]): string[] =>
     names
       .filter((name) => !known.includes(name))
@@ -23,4 +27,13 @@ export function checkRules({ config, origins }: LoadedConfig): void {
     ...unknown("rules.policy", Object.keys(policy), [...CONFIDENCES, ...ids]),
     ...unknown("onFinding.actions", Object.keys(config.onFinding.actions), [...CONFIDENCES, ...ids]),
   ]);
+  const place = printPlace("onFinding.actions", origins.get("onFinding.actions"));
+  const levels: readonly string[] = CONFIDENCES;
+  return Object.keys(config.onFinding.actions).flatMap((id) => {
+    const rule = sources.find((each) => each.id === id);
+    if (rule === undefined) return [];
+    const isLow = levels.indexOf(rule.confidence) < levels.indexOf(minConfidence);
+    const by = disable.includes(id) ? "rules.disable" : isLow ? "rules.minConfidence" : undefined;
+    return by === undefined ? [] : [`${place}: the rule ${id} is left out by ${by}, so nothing is done about what it would find`];
+  });
 }

@@ -50,9 +50,18 @@ test("secrets, rules and actions that were changed are in force; what is wrong c
   expect(JSON.parse(refused.body)).toMatchObject({ error: "LV_CONFIG", problems: [expect.stringMatching(/^.*logveil.yaml:3: unknown field "bogus"/)] });
   write(config, yaml("rules: { disable: [no-such-rule] }\n"));
   expect(logveil(env, ["reload"])).toMatchObject({ status: 2, stderr: expect.stringContaining("there is no rule no-such-rule") });
+  write(config, yaml("onFinding: { actions: { github-tokn: fail-job } }\n"));
+  const misspelled = expect.stringContaining("onFinding.actions: there is no rule github-tokn; did you mean github-token?") as string;
+  expect(logveil(env, ["reload"])).toMatchObject({ status: 2, stderr: misspelled });
+  expect(logveil(env, ["config", "check", config])).toMatchObject({ status: 2, stderr: misspelled });
+  expect(logveil({ ...env, XDG_RUNTIME_DIR: join(home, "other"), XDG_STATE_HOME: join(home, "other") }, ["serve", "--config", config])).toMatchObject({
+    status: 2,
+    stderr: misspelled,
+  });
+  write(config, yaml("rules: { disable: [no-such-rule] }\n"));
   write(list, "no list of secrets: hunter2-hunter2");
   child.kill("SIGHUP");
-  await vi.waitFor(() => expect(lines().filter((line) => line.startsWith("error nothing was reloaded, what was in force stays: ")).length).toBe(3));
+  await vi.waitFor(() => expect(lines().filter((line) => line.startsWith("error nothing was reloaded, what was in force stays: ")).length).toBe(4));
   expect(sidecar.told()).not.toContain("hunter2");
   const status = (): { ready: boolean; reload: object } => JSON.parse(logveil(env, ["status"]).stdout) as { ready: boolean; reload: object };
   expect(status()).toMatchObject({ ready: true, reload: { ok: false, error: expect.stringContaining("no-such-rule") } });

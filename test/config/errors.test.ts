@@ -303,7 +303,17 @@ test("rules that do not exist", () => {
       'FILE:4: onFinding.actions: there is no rule xxxxxxxxxxxxxxxx; "logveil rules list" names them',
     ]);
   }
-  checkRules(loadText("rules: { disable: [jwt], policy: { low: count } }"));
+  expect(checkRules(loadText("rules: { disable: [jwt], policy: { low: count } }\nonFinding: { actions: { github-token: warn } }"))).toEqual([]);
+});
+
+test("actions for rules that are left out", () => {
+  const loaded = loadText(
+    "rules:\n  disable: [jwt]\n  minConfidence: certain\nonFinding: { actions: { jwt: fail-job, password-assignment: warn, high: warn } }\n",
+  );
+  expect(checkRules(loaded).map((line) => line.replace(loaded.sources.file!, "FILE"))).toEqual([
+    "FILE:4: onFinding.actions: the rule jwt is left out by rules.disable, so nothing is done about what it would find",
+    "FILE:4: onFinding.actions: the rule password-assignment is left out by rules.minConfidence, so nothing is done about what it would find",
+  ]);
 });
 
 test("no error quotes a value, wherever it stands", () => {
