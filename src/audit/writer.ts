@@ -90,5 +90,5 @@ export class Writer {
 
 function writeError(path: string, error: unknown): LogveilError {
   const { code = "unknown" } = error as NodeJS.ErrnoException;
-  return new LogveilError("LV_AUDIT_WRITE", `${path}: the audit cannot be written (${code}); it is tried again`, { cause: error, facts: { code } });
+  return new LogveilError("LV_AUDIT_WRITE", `${path}: the audit cannot be written (${code})`, { cause: error, facts: { code } });
 }

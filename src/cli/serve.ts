@@ -1,6 +1,7 @@
 /** `logveil serve`: the sidecar as a process: configuration, signals, its own log. */
 import type { TlsOptions } from "node:tls";
 import { openAudit } from "../audit/audit.js";
+import type { AuditOptions } from "../audit/options.js";
 import { checkRules, type Config, fieldsFromOptions, loadConfig, type LoadOptions, printAddress, printServer } from "../config/index.js";
 import type { EngineOptions } from "../engine.js";
 import { LogveilError } from "../errors.js";
@@ -44,21 +45,11 @@ export async function serve(version: string, options: Readonly<Record<string, un
   let tell: SidecarOptions["log"] = (...line) => void early.push(line);
   let ruin: string | undefined;
   const audit = await openAudit({
-    folder: config.audit.dir,
-    checkpointRecords: config.audit.checkpointEvery,
-    checkpointMs: config.audit.checkpointInterval,
-    maxFileBytes: config.audit.maxFileSize,
-    ...(config.audit.maxAge !== "off" && { maxAgeMs: config.audit.maxAge }),
-    ...(config.audit.maxBytes !== "off" && { maxBytes: config.audit.maxBytes }),
-    onFailure({ code, message }) {
-      // Whoever writes the folder now is another process: this one cannot go on.
-      if (code === "LV_AUDIT_LOCKED") ruin = code;
-      tell("error", `${message}; nothing is acknowledged until it can be written`);
-    },
-    onRecovery: (ms) =>
-      tell("warn", `the audit can be written again, after ${Math.ceil(ms / 1000)} s: what waited is on record, and a gap record says what happened`),
-    onPruned: (files, seq) =>
-      tell("info", `audit: removed the ${files === 1 ? "oldest file" : `${files} oldest files`}, up to record ${seq} (audit.maxAge, audit.maxBytes)`),
+    ...auditOptions(config),
+    ...auditNews(
+      (...line) => tell(...line),
+      (code) => (ruin = code),
+    ),
   });
   const evidence = auditEvidence(audit, { waitMs: config.limits.queueTimeout });
   const sidecar = await startSidecar({
@@ -110,6 +101,35 @@ export async function serve(version: string, options: Readonly<Record<string, un
   evidence.close();
   await audit.close();
   return whole ? EXIT.OK : EXIT.FINDINGS;
+}
+
+const auditOptions = ({ audit }: Config): AuditOptions => ({
+  folder: audit.dir,
+  checkpointRecords: audit.checkpointEvery,
+  checkpointMs: audit.checkpointInterval,
+  maxFileBytes: audit.maxFileSize,
+  ...(audit.maxAge !== "off" && { maxAgeMs: audit.maxAge }),
+  ...(audit.maxBytes !== "off" && { maxBytes: audit.maxBytes }),
+});
+
+/** What the operator is told of the audit; `lost` is called when only another start mends it. */
+function auditNews(tell: SidecarOptions["log"], lost: (code: string) => void): Pick<AuditOptions, "onFailure" | "onRecovery" | "onPruned"> {
+  return {
+    onFailure({ code, message }) {
+      // Whoever writes the folder now is another process: this one cannot go on.
+      const isLost = code === "LV_AUDIT_LOCKED";
+      if (isLost) lost(code);
+      const then = isLost ? "nothing is acknowledged any more: restart required" : "nothing is acknowledged until it can be; it is retried every second";
+      tell("error", `${message}; ${then}`);
+    },
+    onRecovery(ms) {
+      const seconds = Math.ceil(ms / 1000);
+      tell("warn", `the audit can be written again, after ${seconds} s; what waited is being recorded, behind a gap record that says what happened`);
+    },
+    onPruned(files, seq) {
+      tell("info", `the audit's oldest ${files === 1 ? "file was" : `${files} files were`} deleted, up to record ${seq} (audit.maxAge, audit.maxBytes)`);
+    },
+  };
 }
 
 const urlOf = ({ address, port }: Bound, scheme: string): string => (port === 0 ? `${address} for ${scheme}` : `${scheme}://${address}`);

@@ -155,7 +155,7 @@ export class Accounts {
   check(job: string | undefined): void {
     this.gate.check(job);
     const problem = this.evidence.problem();
-    if (problem !== undefined) throw new Refusal(503, `${problem}; nothing is taken until then`, { "retry-after": "10" });
+    if (problem !== undefined) throw new Refusal(503, `${problem}; nothing is taken until it can be`, { "retry-after": "10" }, "store");
     const why = job === undefined ? undefined : this.failed.get(job);
     if (why !== undefined) throw failure(why);
   }

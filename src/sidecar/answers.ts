@@ -90,7 +90,9 @@ export function refuse(request: IncomingMessage, response: ServerResponse, error
 function sayingOf(error: unknown): Said & { readonly headers: Readonly<Record<string, string>> } {
   if (error instanceof Refusal) return { code: "LV_REFUSED", status: error.status, message: error.message, headers: error.headers };
   const code = error instanceof LogveilError ? error.code : "LV_IO";
-  return { code, status: 503, message: "not kept: try again later", headers: { "retry-after": "10" } };
+  // Which path cannot be written helps whoever can mend it.
+  const why = error instanceof LogveilError && error.code === "LV_AUDIT_WRITE" ? `${error.message}; ` : "";
+  return { code, status: 503, message: `${why}not kept: try again later`, headers: { "retry-after": "10" } };
 }
 
 /** Ends a request and what is left of its answer: the client sees a reset. */

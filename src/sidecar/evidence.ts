@@ -130,7 +130,7 @@ async function inTime(work: Promise<void>, waitMs: number): Promise<void> {
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
       const message = `the findings of this job could not be put on record within ${waitMs} ms (limits.queueTimeout): the disk of the audit is slow; try again later`;
-      reject(new Refusal(503, message, { "retry-after": "5" }));
+      reject(new Refusal(503, message, { "retry-after": "5" }, "store"));
     }, waitMs);
   });
   try {
