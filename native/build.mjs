@@ -1,8 +1,8 @@
 /** Builds the addon with cargo and puts it beside this file as `logveil.<platform>-<arch>[-<abi>].node`, where src/native/loader.ts looks. */
-import { copyFileSync, renameSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { publishFile } from "../scripts/publish.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { platform, arch } = process;
@@ -20,7 +20,5 @@ if (cargo.status !== 0) {
   process.exit(1);
 }
 const addon = join(here, `logveil.${target}.node`);
-// Renamed into place: a process that has the old one mapped keeps it.
-copyFileSync(join(here, "target", "release", library), `${addon}.new`);
-renameSync(`${addon}.new`, addon);
+publishFile(join(here, "target", "release", library), addon);
 console.log(`built native/logveil.${target}.node`);

@@ -1,4 +1,4 @@
 /** `npm run build`: installs what is missing and builds everything into dist/. */
-import { setup } from "./setup.mjs";
+import { setupOrExit } from "./setup.mjs";
 
-setup();
+await setupOrExit();

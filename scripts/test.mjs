@@ -1,9 +1,9 @@
 /** `npm test [-- vitest arguments]`: sets up, then runs the test suite. */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { root, setup } from "./setup.mjs";
+import { root, setupOrExit } from "./setup.mjs";
 
-setup();
+await setupOrExit();
 const { status } = spawnSync(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...process.argv.slice(2)], {
   cwd: root,
   stdio: "inherit",

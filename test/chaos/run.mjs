@@ -7,7 +7,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { setup } from "../../scripts/setup.mjs";
+import { setupOrExit } from "../../scripts/setup.mjs";
 import { noisy } from "./noisy.mjs";
 import { pressure } from "./pressure.mjs";
 
@@ -19,7 +19,7 @@ const BATCH = 25;
 const others = new Map(Object.entries({ noisy, pressure }));
 const other = others.get(process.argv[2]);
 if (other !== undefined) {
-  setup();
+  await setupOrExit();
   try {
     process.exit(await other(process.argv.slice(3)));
   } catch (error) {
@@ -38,7 +38,7 @@ if (!/^[1-9]\d*s?$/.test(much) || !/^\d{1,9}$/.test(first)) {
 }
 const runs = much.endsWith("s") ? Infinity : Number(much);
 const until = much.endsWith("s") ? Date.now() + Number(much.slice(0, -1)) * 1000 : Infinity;
-setup();
+await setupOrExit();
 
 let started = 0;
 let done = 0;

@@ -94,7 +94,8 @@ describe("SIGUSR1", () => {
     for (let i = 0; i < 3; i++) child.kill("SIGUSR1");
     child.stdin!.end("a-secret-of-the-test\n");
     expect(await once(child, "close")).toEqual([0, null]);
-    expect([out(), told()]).toEqual(["one\n[REDACTED:TOKEN]\n", ""]);
+    expect(out()).toBe("one\n[REDACTED:TOKEN]\n");
+    expect(told()).not.toContain(LISTENS);
   });
 
   test("check goes on", async () => {
@@ -103,7 +104,8 @@ describe("SIGUSR1", () => {
     await masked(out, "stdin:1:");
     child.kill("SIGUSR1");
     child.stdin!.end();
-    expect([await once(child, "close"), told()]).toEqual([[1, null], ""]);
+    expect(await once(child, "close")).toEqual([1, null]);
+    expect(told()).not.toContain(LISTENS);
   });
 
   test("run passes it on, and does nothing else about it", async () => {
@@ -120,7 +122,8 @@ describe("SIGUSR1", () => {
     await masked(out, "ready");
     child.kill("SIGUSR1");
     expect(await once(child, "close")).toEqual([7, null]);
-    expect([out(), told()]).toEqual(["ready\ngot it\n", ""]);
+    expect(out()).toBe("ready\ngot it\n");
+    expect(told()).not.toContain(LISTENS);
   });
 
   test("serve goes on, and says that somebody tried", async () => {
