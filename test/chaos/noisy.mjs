@@ -1,7 +1,7 @@
 /**
  * `npm run chaos -- noisy [FINDINGS [JOBS]]`: one job sends a body of a million findings (`x SECRET y`, line by line) beside 50 others, each of which writes a line a second. Measured: how long the lines of
  * the others wait until they are acknowledged, the bytes of the audit, the memory of the sidecar. Afterwards the summary must count as many findings as there are records, and the audit must verify.
- * The sidecar runs on one core, the clients on another, where `taskset` is there. It exits with 1 if a bar is missed.
+ * The sidecar runs on one core, the clients on another, where `taskset` is there. The figures are kept in bench/results.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -9,9 +9,8 @@ import { Agent, request as send } from "node:http";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { check, finish, quantile, record, root } from "../../bench/lib.mjs";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const COMMAND = join(root, "dist/cli/main.js");
 const SECRET = "env-token-9876543210-abcd";
 const NOISE = Buffer.from(`x ${SECRET} y\n`);
@@ -20,10 +19,8 @@ const PIECE = Buffer.concat(Array.from({ length: 2000 }, () => NOISE));
 const LINE_MS = 1000;
 /** How long the others are measured without the noise, to compare with. */
 const QUIET_MS = 10_000;
-const BARS = { p99Ms: 250, auditShare: 0.1, growthMiB: 64 };
 
 const hasTaskset = cpus().length > 1 && spawnSync("taskset", ["-c", "0", "true"]).status === 0;
-const quantile = (values, part) => values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * part))] ?? Number.NaN;
 
 /** Starts a sidecar; resolves when it listens. */
 function serve(home) {
@@ -82,8 +79,8 @@ async function writeLines(port, job, times, isOver) {
   agent.destroy();
 }
 
-function findingsOf(record) {
-  return record.type === "finding" ? 1 : (record.causes ?? []).reduce((sum, { count }) => sum + count, 0);
+function findingsOf({ type, causes }) {
+  return type === "finding" ? 1 : (causes ?? []).reduce((sum, { count }) => sum + count, 0);
 }
 
 /** What the audit says of a job: findings that are recorded, and that its summary counts; and the bytes of its records. */
@@ -91,52 +88,48 @@ function accountOf(folder, job) {
   let [recorded, counted, bytes] = [0, Number.NaN, 0];
   for (const name of readdirSync(folder).filter((file) => file.endsWith(".jsonl"))) {
     for (const line of readFileSync(join(folder, name), "utf8").trimEnd().split("\n")) {
-      const record = JSON.parse(line);
-      if (record.job !== job) continue;
-      recorded += findingsOf(record);
+      const fields = JSON.parse(line);
+      if (fields.job !== job) continue;
+      recorded += findingsOf(fields);
       bytes += line.length + 1;
-      if (record.type === "summary") counted = Object.values(record.kinds).reduce((sum, count) => sum + count, 0);
+      if (fields.type === "summary") counted = Object.values(fields.kinds).reduce((sum, count) => sum + count, 0);
     }
   }
   return { recorded, counted, bytes };
 }
 
-/** Runs it; resolves with the exit code, 1 where a bar was missed. */
-export async function noisy([findings = "1000000", jobs = "50"]) {
+/** Runs it; resolves with the exit code. A wrong count ends the process with 1. `--smoke`: keeps no figures. */
+export async function noisy(args) {
+  const [findings = "1000000", jobs = "50"] = args.filter((arg) => arg !== "--smoke");
   if (![findings, jobs].every((count) => /^[1-9]\d*$/.test(count))) throw new Error("chaos noisy: expected a number of findings, and perhaps of jobs beside");
+  const { figures, account, verified } = await run(Number(findings), Number(jobs));
+  record("noisy job: lines of others without it, p99", figures.quiet, "ms");
+  record("noisy job: lines of others beside it, median", figures.median, "ms");
+  record("noisy job: lines of others beside it, p99", figures.p99, "ms", ["<=", 250]);
+  record("noisy job: its audit, per cent of its log", (100 * account.bytes) / (Number(findings) * NOISE.length), "%", ["<=", 10]);
+  record("noisy job: memory before", figures.before, "MiB");
+  record("noisy job: memory at most", figures.most, "MiB");
+  // Flat: what it needs it has when the first quarter is through.
+  record("noisy job: growth behind the first quarter of the body", figures.lateGrowth, "MiB", ["<=", 64]);
+  record("noisy job: findings a second", Number(findings) / figures.seconds, "1/s");
+  const isRight = account.recorded === Number(findings) && account.counted === Number(findings);
+  check(`${account.recorded} findings on record, ${account.counted} counted, of ${findings}`, isRight);
+  check(`audit verify exits with ${verified.status}: ${verified.stdout}`, verified.status === 0);
+  finish([NOISE], "noisy");
+  return 0;
+}
+
+async function run(findings, jobs) {
   const home = mkdtempSync(join(tmpdir(), "logveil-noisy-"));
   const { child, port } = await serve(home);
   try {
-    const figures = await measure(child.pid, port, Number(findings), Number(jobs));
-    const audit = join(home, "state", "logveil", "audit");
+    const figures = await measure(child.pid, port, findings, jobs);
     const gone = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGTERM");
     await gone;
-    const { status, stdout } = spawnSync(process.execPath, [COMMAND, "audit", "verify", audit], { encoding: "utf8" });
-    const account = accountOf(audit, "noisy");
-    const logBytes = Number(findings) * NOISE.length;
-    const rows = [
-      ["lines of others without the noise, p99", `${figures.quiet.toFixed(0)} ms`, true],
-      ["lines of others, median", `${figures.median.toFixed(0)} ms`, true],
-      ["lines of others, p99", `${figures.p99.toFixed(0)} ms`, figures.p99 <= BARS.p99Ms],
-      ["lines of others, acknowledged", `${figures.lines}`, figures.lines > 0],
-      [
-        "findings recorded and counted",
-        `${account.recorded} and ${account.counted}`,
-        account.recorded === Number(findings) && account.counted === Number(findings),
-      ],
-      [
-        "audit of the noisy job",
-        `${account.bytes} bytes, ${((100 * account.bytes) / logBytes).toFixed(2)} % of its log`,
-        account.bytes <= BARS.auditShare * logBytes,
-      ],
-      ["memory before and at most", `${figures.before.toFixed(0)} and ${figures.most.toFixed(0)} MiB`, figures.lateGrowth <= BARS.growthMiB],
-      ["memory from a quarter of the body to its end", `${figures.lateGrowth.toFixed(0)} MiB`, figures.lateGrowth <= BARS.growthMiB],
-      ["noise", `${(logBytes / 1e6 / figures.seconds).toFixed(2)} MB/s, ${figures.seconds.toFixed(0)} s`, true],
-      ["audit verify", status === 0 ? "ok" : `exit ${status}: ${stdout}`, status === 0],
-    ];
-    for (const [what, value, isMet] of rows) console.log(`${isMet ? "  " : "! "}${what.padEnd(46)} ${value}`);
-    return rows.every(([, , isMet]) => isMet) ? 0 : 1;
+    const audit = join(home, "state", "logveil", "audit");
+    const verified = spawnSync(process.execPath, [COMMAND, "audit", "verify", audit], { encoding: "utf8" });
+    return { figures, account: accountOf(audit, "noisy"), verified };
   } finally {
     child.kill("SIGKILL");
     rmSync(home, { recursive: true, force: true });
