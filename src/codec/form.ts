@@ -24,7 +24,6 @@ const PLUS = 0x2b;
 const SPACE = 0x20;
 const QUOTE = 0x22;
 const DEL = 0x7f;
-const EMPTY = Buffer.alloc(0);
 /** Bytes that the serializer leaves as they are. */
 const BARE = Uint8Array.from({ length: 256 }, (_, byte) => {
   const letter = byte | 0x20;
@@ -172,7 +171,7 @@ class Look {
 
 class FormMasker implements BodyMasker {
   private readonly look = new Look();
-  private head: Buffer = EMPTY;
+  private head: Buffer[] = [];
   /** Once it is known what the body looks like. */
   private readings: BodyMasker[] | undefined;
 
@@ -181,7 +180,7 @@ class FormMasker implements BodyMasker {
   push(chunk: Uint8Array): Uint8Array[] {
     if (this.readings !== undefined) return this.read(chunk);
     const kind = this.look.take(chunk);
-    this.head = Buffer.concat([this.head, chunk]);
+    this.head.push(Buffer.from(chunk));
     return kind === undefined ? [] : this.begin(kind);
   }
 
@@ -200,10 +199,11 @@ class FormMasker implements BodyMasker {
   }
 
   private begin(kind: Kind): Uint8Array[] {
-    const { head, openText } = this;
+    const { openText } = this;
+    const head = Buffer.concat(this.head);
     const open = (reading: Syntax): BodyMasker => new StringsMasker(reading, openText({ joined: true }));
     this.readings = [...(kind === "json" ? [explained(open(JSON_SEQUENCE))] : []), ...READINGS[kind].map(open)];
-    this.head = EMPTY;
+    this.head = [];
     return this.read(head);
   }
 

@@ -71,6 +71,12 @@ const ODD = Uint8Array.from({ length: 256 }, (_, byte) => (byte < 0x20 && ![0, 7
 /** So many of them in the beginning of a message, together with what is not UTF-8, make it binary: random bytes have five, text none. */
 const MOST_ODD = 3;
 
+/** First bytes with which no format begins. */
+const IS_PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => (BY_FIRST[byte]!.length === 0 && !isDigit(byte) ? 1 : 0));
+
+/** Whether a message of UTF-8 that begins with this byte is text: a quick yes for nearly all of them; else {@link formatOf} is to tell. */
+export const isPlainStart = (byte: number): boolean => IS_PLAIN[byte] === 1;
+
 /**
  * The format of a message by its first bytes. `isAll`: no more of them come, as the message ends or {@link FORMAT_HEAD_BYTES} are there. Undefined: it is text, or at least may
  * go on; `"more"`: more bytes are needed to tell, and none may go on till then.

@@ -5,9 +5,10 @@
  *
  *     octet counting   3 SP a LF b  1 SP c      text  a LF b LF c LF      marks  0 inside
  */
+import { isUtf8 } from "node:buffer";
 import { LogveilError } from "../errors.js";
 import { countLines } from "../core/lines.js";
-import { type BinaryFormat, FORMAT_HEAD_BYTES, formatOf } from "./formats.js";
+import { type BinaryFormat, FORMAT_HEAD_BYTES, formatOf, isPlainStart } from "./formats.js";
 
 /** How messages of a connection are told apart: RFC 6587 §3.4. `auto`: by the first byte, a digit begins a count. */
 export type MessageFraming = "auto" | "octet-counting" | "newline";
@@ -86,6 +87,8 @@ export class MessageReader {
   /** The beginning of the message at hand, as far as it was looked at, while it may still turn out to be binary. */
   private opening: Buffer = EMPTY;
   private isOpening = true;
+  /** The piece at hand is UTF-8. */
+  private isText = false;
 
   constructor(
     framing: MessageFraming,
@@ -111,6 +114,7 @@ export class MessageReader {
     if (this.fault !== undefined) return this.builder.take();
     const chunk = this.held.length === 0 ? piece : Buffer.concat([this.held, piece]);
     this.held = EMPTY;
+    this.isText = isUtf8(chunk);
     if (this.mode === "auto" && chunk.length > 0) this.mode = isDigit(chunk[0]!) ? "octet-counting" : "newline";
     if (this.mode === "octet-counting") {
       this.readCounted(chunk);
@@ -143,7 +147,14 @@ export class MessageReader {
 
   /** Looks at the beginning of a message, which goes on at `from`; false if no more may go on: the rest is held, or there is a fault. */
   private look(chunk: Uint8Array, from: number, to: number, isEnd: boolean): boolean {
-    const more = chunk.subarray(from, Math.min(to, from + FORMAT_HEAD_BYTES - this.opening.length));
+    const end = Math.min(to, from + FORMAT_HEAD_BYTES - this.opening.length);
+    // Of a whole piece it is quickly known whether it is UTF-8; so are nearly all of them.
+    const isQuick = this.isText && this.opening.length === 0 && (isEnd || end - from === FORMAT_HEAD_BYTES);
+    if (isQuick && (from === end || isPlainStart(chunk[from]!))) {
+      this.isOpening = false;
+      return true;
+    }
+    const more = chunk.subarray(from, end);
     const head = this.opening.length === 0 ? more : Buffer.concat([this.opening, more]);
     const isAll = isEnd || head.length === FORMAT_HEAD_BYTES;
     const format = formatOf(head, isAll);

@@ -39,7 +39,7 @@ const BYTE_RANGE = /^(?:bytes[= ])?\d+-\d+(?:\/(?:\d+|\*))?$/;
 /** What stands beside an offset that counts results of a search, not bytes. */
 const PAGING = ["limit", "perpage", "pagesize", "page", "maxresults"];
 /** `X-Upload-Offset`, `X-Goog-Upload-Offset`, `Chunk-Number` and their like. */
-const PART_FIELD = /^(?:x-)?(?:[a-z]+-)?(?:upload|chunk|part|file|block)-(?:offset|index|number|(?:content-)?range|no)$/;
+const PART_FIELD = /^(?:x-)?(?:[a-z]+-)?(?:upload|update|chunk|part|file|block)-(?:offset|index|number|(?:content-)?range|no)$/;
 
 const ROWS: readonly Row[] = [
   {

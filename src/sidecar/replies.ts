@@ -34,7 +34,7 @@ const withBody = (status: number, type: string, body: Uint8Array): Reply => ({
 const asJson = (status: number, value: object): Reply => withBody(status, "application/json", Buffer.from(`${JSON.stringify(value)}\n`));
 
 /** Codes of gRPC by HTTP status (doc/http-grpc-status-mapping.md of gRPC); 12 is "unimplemented", 14 "unavailable", which clients try again. */
-const GRPC_CODES: Readonly<Record<number, number>> = { 400: 3, 401: 16, 403: 7, 409: 10, 413: 8, 502: 14, 503: 14, 504: 14, 408: 14 };
+const GRPC_CODES: Readonly<Record<number, number>> = { 400: 3, 401: 16, 403: 7, 409: 10, 413: 8, 422: 9, 502: 14, 503: 14, 504: 14, 408: 14 };
 const UNIMPLEMENTED = 12;
 /** Codes of Splunk's HTTP event collector: 1 "token disabled", 2 "token required", 4 "invalid token", 6 "invalid data format", 9 "server is busy". */
 const SPLUNK_CODES: Readonly<Record<number, number>> = { 401: 2, 403: 4, 502: 9, 503: 9, 504: 9 };

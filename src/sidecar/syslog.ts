@@ -59,8 +59,8 @@ export interface Syslog {
 const TOUCH_INTERVAL_MS = 3_600_000;
 /** The same trouble is told once in so many milliseconds. */
 const TELL_INTERVAL_MS = 60_000;
-/** Most troubles that are remembered: addresses are easily made up. */
-const MAX_TOLD = 1000;
+/** Most troubles that are told in that time: addresses are easily made up. */
+const MAX_TOLD = 100;
 /** A connection that is silent for so many milliseconds is asked whether it is still there. */
 const KEEP_ALIVE_MS = 60_000;
 
@@ -231,10 +231,10 @@ class Listeners implements Syslog {
   }
 
   private tell(message: string): void {
-    if (Date.now() - (this.told.get(message) ?? -Infinity) < TELL_INTERVAL_MS) return;
-    this.told.delete(message);
-    if (this.told.size >= MAX_TOLD) this.told.delete(this.told.keys().next().value!);
-    this.told.set(message, Date.now());
+    const now = Date.now();
+    for (const [old, at] of this.told) if (now - at >= TELL_INTERVAL_MS) this.told.delete(old);
+    if (this.told.has(message) || this.told.size >= MAX_TOLD) return;
+    this.told.set(message, now);
     this.context.log("warn", `syslog: ${message}`);
   }
 }
