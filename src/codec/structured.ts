@@ -61,10 +61,13 @@ export class StructuredDataMasker implements TextMasker {
       from = end;
     }
     const out = this.place(this.channel.push(chunk));
-    // The chunk is the caller's again; most lines have come back by now.
-    for (const line of this.lines) {
-      const last = line.original?.length ?? 0;
-      if (last > 0) line.original![last - 1] = Buffer.from(line.original![last - 1]!);
+    // The chunk is the caller's again; most lines have come back by now. Those of chunks before have bytes of their own: there may be thousands.
+    for (let i = this.lines.length - 1; i >= 0; i--) {
+      const { original } = this.lines[i]!;
+      const last = original?.at(-1);
+      if (last === undefined) continue;
+      if (last.buffer !== chunk.buffer) break;
+      original![original!.length - 1] = Buffer.from(last);
     }
     return out;
   }

@@ -4,10 +4,16 @@
  */
 import { SLICE_MS, TURNS, type Turns } from "../turns.js";
 
-/** Largest piece, in bytes: what sockets and files give at once. At 2 MB/s, the slowest there is, it takes 32 ms; see {@link Ceiling}. */
-const MOST_BYTES = 64 * 1024;
-/** Largest piece while someone sends what is slow: 8 ms at 2 MB/s. Ordinary logs are masked a third slower by it. */
-const CAREFUL_BYTES = 16 * 1024;
+/** How large pieces may be, in bytes: the first of a stream, and any. */
+interface Sizes {
+  readonly firstBytes: number;
+  readonly mostBytes: number;
+}
+
+/** What sockets and files give at once is not cut; at 2 MB/s, the slowest there is, it takes 32 ms, and the first piece 8. */
+const ORDINARY: Sizes = { firstBytes: 16 * 1024, mostBytes: 64 * 1024 };
+/** While someone sends what is slow: 0.5 and 8 ms at 2 MB/s. Ordinary logs are masked a third slower by it. */
+const CAREFUL: Sizes = { firstBytes: 1024, mostBytes: 16 * 1024 };
 /** Smallest piece: what a push costs whatever it brings is shared by its bytes. */
 const LEAST_BYTES = 512;
 /** A slice of more milliseconds came as a surprise. */
@@ -17,35 +23,36 @@ const TWICE_MS = 1000;
 /** How long pieces stay small after that, in milliseconds. */
 const CAREFUL_MS = 10_000;
 
-/** The largest piece of any stream of a thread: streams that begin harmlessly, to be slow then, are expected where there were such. */
-class Ceiling {
+/** Whether a thread is careful: streams that begin harmlessly, to be slow then, are expected where there were such. */
+class Care {
   private longAt = -Infinity;
-  private carefulUntil = -Infinity;
+  private until = -Infinity;
 
-  bytes(now: number): number {
-    return now < this.carefulUntil ? CAREFUL_BYTES : MOST_BYTES;
+  sizes(now: number): Sizes {
+    return now < this.until ? CAREFUL : ORDINARY;
   }
 
   tookLong(now: number): void {
-    if (now - this.longAt < TWICE_MS) this.carefulUntil = now + CAREFUL_MS;
+    if (now - this.longAt < TWICE_MS || now < this.until) this.until = now + CAREFUL_MS;
     this.longAt = now;
   }
 }
 
-const ceilings = new WeakMap<Turns, Ceiling>();
+const cares = new WeakMap<Turns, Care>();
 
-function ceilingOf(turns: Turns): Ceiling {
-  let ceiling = ceilings.get(turns);
-  if (ceiling === undefined) ceilings.set(turns, (ceiling = new Ceiling()));
-  return ceiling;
+function careOf(turns: Turns): Care {
+  let care = cares.get(turns);
+  if (care === undefined) cares.set(turns, (care = new Care()));
+  return care;
 }
 
 export type Pieces = Uint8Array[];
 
 /** What one stream masks, in turns. Calls are worked off in order; the answers are the caller's, but views of the chunk last as long as it. */
 export class Slices {
-  private readonly ceiling: Ceiling;
-  private pieceBytes = MOST_BYTES;
+  private readonly care: Care;
+  /** Largest piece that comes next; undefined: the first. */
+  private pieceBytes: number | undefined;
   /** The calls before, if they have not ended. */
   private working: Promise<unknown> | undefined;
 
@@ -54,7 +61,7 @@ export class Slices {
     private readonly job: string,
     private readonly turns: Turns = TURNS,
   ) {
-    this.ceiling = ceilingOf(turns);
+    this.care = careOf(turns);
   }
 
   /** Masks a chunk piece by piece; a promise where it had to wait. After an error the rest of the chunk is not looked at. */
@@ -63,14 +70,15 @@ export class Slices {
     let from = 0;
     return this.inOrder(out, () => {
       const now = this.turns.clock.now();
-      const bytes = Math.min(this.pieceBytes, this.ceiling.bytes(now));
+      const { firstBytes, mostBytes } = this.care.sizes(now);
+      const bytes = Math.min(this.pieceBytes ?? firstBytes, mostBytes);
       const isLast = chunk.length - from <= bytes;
       const piece = isLast && from === 0 ? chunk : chunk.subarray(from, isLast ? chunk.length : from + bytes);
       const masked = mask(piece);
       // Other memory may be used again at the next call.
       for (const part of masked) out.push(isLast || part.buffer === chunk.buffer ? part : Buffer.from(part));
       from += piece.length;
-      this.learn(piece.length, this.turns.clock.now() - now);
+      this.learn(bytes, piece.length, this.turns.clock.now() - now);
       return isLast;
     });
   }
@@ -100,12 +108,12 @@ export class Slices {
     if (this.working === working) this.working = undefined;
   }
 
-  /** How large the next piece may be after one of `bytes` that took `ms`. */
-  private learn(bytes: number, ms: number): void {
-    const fitting = ms === 0 ? Infinity : (bytes * SLICE_MS) / ms;
-    if (ms > SLICE_MS) this.pieceBytes = Math.max(LEAST_BYTES, Math.min(this.pieceBytes, Math.floor(fitting)));
+  /** How large the next piece may be after one of `bytes`, where `most` were allowed, that took `ms`. */
+  private learn(most: number, bytes: number, ms: number): void {
+    const fitting = ms === 0 ? Infinity : Math.floor((bytes * SLICE_MS) / ms);
+    if (ms > SLICE_MS) this.pieceBytes = Math.max(LEAST_BYTES, Math.min(most, fitting));
     // A small piece says little of a large one.
-    else if (2 * bytes >= this.pieceBytes) this.pieceBytes = Math.max(this.pieceBytes, Math.min(MOST_BYTES, 2 * this.pieceBytes, Math.floor(fitting)));
-    if (ms > LONG_MS) this.ceiling.tookLong(this.turns.clock.now());
+    else if (2 * bytes >= most) this.pieceBytes = Math.max(most, Math.min(ORDINARY.mostBytes, 2 * most, fitting));
+    if (ms > LONG_MS) this.care.tookLong(this.turns.clock.now());
   }
 }

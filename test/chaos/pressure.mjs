@@ -1,9 +1,10 @@
 /**
  * `npm run chaos -- pressure [--seconds 20]`: how long others wait while 4 clients send what is slow to mask, to the job API, through the proxy and by syslog. Measured are `/livez` and a line of another
- * job, until it is acknowledged (so its way to the disk counts, which the rows without clients tell). The sidecars run on one core, clients and upstream on another, where `taskset` is there.
+ * job, until it is acknowledged (so its way to the disk counts, which the rows without clients tell). The sidecars run on one core, clients and upstream on another, where `taskset` is there. What the
+ * machine does besides shows in these times, but not in how much CPU a sidecar uses before its event loop turns (turn-meter.mjs), which is told as well.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, createServer, request as send } from "node:http";
 import { connect } from "node:net";
 import { pipeline } from "node:stream/promises";
@@ -20,6 +21,8 @@ const BODY_BYTES = 128 * 1024;
 /** Of small chunks there are many. */
 const SMALL_BODY_BYTES = 8 * 1024;
 const BAR_MS = 50;
+/** How long the event loop may be held, in milliseconds. */
+const HELD_BAR_MS = 20;
 const PROBE_MS = 20;
 const LINE = "a line of another job\n";
 
@@ -29,10 +32,21 @@ const hasTaskset = cpus().length > 1 && spawnSync("taskset", ["-c", "0", "true"]
 /** Starts a sidecar on the first core; resolves when it says where it listens. */
 function serve(home, env) {
   mkdirSync(join(home, "run"), { recursive: true, mode: 0o700 });
-  const command = [process.execPath, join(root, "dist/cli/main.js"), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+  const meter = join(home, "turns");
+  const command = [
+    process.execPath,
+    "--import",
+    new URL("turn-meter.mjs", import.meta.url).href,
+    join(root, "dist/cli/main.js"),
+    "serve",
+    "--listen",
+    "127.0.0.1:0",
+    "--admin-listen",
+    "127.0.0.1:0",
+  ];
   const [file, ...args] = hasTaskset ? ["taskset", "-c", "0", ...command] : command;
   const child = spawn(file, args, {
-    env: { PATH: process.env.PATH, HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), ...env },
+    env: { PATH: process.env.PATH, HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run"), LOGVEIL_TURN_METER: meter, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
   return new Promise((resolve, reject) => {
@@ -41,7 +55,7 @@ function serve(home, env) {
     child.stderr.setEncoding("utf8").on("data", (text) => {
       said = (said + text).slice(-20_000);
       const [port, admin] = ["listening on", "metrics are at"].map((what) => Number(new RegExp(`${what} https?://127\\.0\\.0\\.1:(\\d+)`).exec(said)?.[1]));
-      if (port > 0 && admin > 0) resolve({ child, port, admin });
+      if (port > 0 && admin > 0) resolve({ child, port, admin, meter });
     });
   });
 }
@@ -110,6 +124,13 @@ const FACES = {
   syslog: ({ store }, _input, body) => syslog(store.syslog, body),
 };
 
+/** What the meter of a sidecar has told since it was asked last. */
+function held({ meter }) {
+  const text = existsSync(meter) ? readFileSync(meter, "latin1") : "";
+  writeFileSync(meter, "");
+  return text.split("\n").filter(Boolean).map(Number);
+}
+
 /** Times something over and over until `until`. */
 async function probe(until, times, work) {
   while (Date.now() < until) {
@@ -137,8 +158,9 @@ async function measure(sidecars, name, seconds, clients) {
     }
   };
   const { store, forwarding } = sidecars;
-  const agents = Array.from({ length: 4 }, () => new Agent({ keepAlive: true, maxSockets: 1 }));
   const busy = name === "proxy" ? forwarding : store;
+  held(busy);
+  const agents = Array.from({ length: 4 }, () => new Agent({ keepAlive: true, maxSockets: 1 }));
   await Promise.all([
     ...Array.from({ length: clients }, (_, client) => work(client)),
     probe(until, livez, () => call(busy.admin, "GET", "/livez", { agent: agents[0] })),
@@ -154,12 +176,19 @@ async function measure(sidecars, name, seconds, clients) {
       : probe(until, line, () => call(store.port, "POST", "/v1/jobs/victim/streams/log", { body: Buffer.from(LINE), agent: agents[2] })),
   ]);
   for (const agent of agents) agent.destroy();
-  const rows = { "/livez": livez, "/livez, a new connection": fresh, "a line of another job": line, "a request of another job": proxied };
+  const rows = {
+    "the event loop does not turn, of CPU": held(busy),
+    "/livez": livez,
+    "/livez, a new connection": fresh,
+    "a line of another job": line,
+    "a request of another job": proxied,
+  };
   let isMet = true;
   for (const [what, times] of Object.entries(rows)) {
     if (times.length === 0) continue;
     const [p50, p99, most] = [0.5, 0.99, 1].map((part) => quantile(times, part));
-    if (clients > 0 && p99 > BAR_MS) isMet = false;
+    const bar = what.includes("CPU") ? HELD_BAR_MS : BAR_MS;
+    if (clients > 0 && p99 > bar) isMet = false;
     const load =
       clients === 0
         ? "nobody"
@@ -190,7 +219,7 @@ export async function pressure(args) {
     const forwarding = await serve(join(home, "forwarding"), { LOGVEIL_UPSTREAM_URL: `http://127.0.0.1:${upstream.address().port}` });
     started.push(forwarding);
     const sidecars = { store, forwarding };
-    console.log(`| clients send | measured | p50, ms | p99, ms (bar ${BAR_MS}) | longest, ms |\n|---|---|---|---|---|`);
+    console.log(`| clients send | measured | p50, ms | p99, ms (bar ${BAR_MS}; of CPU ${HELD_BAR_MS}) | longest, ms |\n|---|---|---|---|---|`);
     await measure(sidecars, "job API", Math.min(seconds, 5), 0);
     await measure(sidecars, "proxy", Math.min(seconds, 5), 0);
     let isMet = true;

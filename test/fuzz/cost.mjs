@@ -10,17 +10,16 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { grammarOf, SPELLINGS } from "./cost/grammar.mjs";
-import { DOUBLING, measurer } from "./cost/measure.mjs";
+import { DOUBLING, measurer, sizeOf } from "./cost/measure.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const CORPUS = join(root, "test/fuzz/corpus/cost");
-/** Bytes of a run of the search; of small chunks fewer tell as much. */
-const SEARCH_BYTES = { large: 8 * 1024, small: 1024 };
 /** Sizes at which the worst are measured again: doubled from the first on, up to the last, or until one takes so many microseconds. */
 const JUDGE_BYTES = { large: [8 * 1024, 256 * 1024], small: [1024, 16 * 1024] };
 const JUDGE_US = 150_000;
-/** A run of the search is broken off after so many microseconds: it is slow enough to know. */
-const SEARCH_US = 30_000;
+/** Parts of the time: for single pieces, and until the worst are measured again. */
+const SEEDING = 0.25;
+const SEARCHING = 0.8;
 /** A piece without which an input costs at least so much of what it did says nothing. */
 const SHRUNK = 0.7;
 /** What takes less says nothing of twice as much. */
@@ -59,7 +58,6 @@ function seeded(seed) {
   return { chance: (share) => next() < share, below, pick: (list) => list[below(list.length)] };
 }
 
-const sizeOf = (chunk) => (chunk < 64 ? "small" : "large");
 const chunkClass = (chunk) => (chunk === 1 ? "1" : chunk < 64 ? "2-63" : chunk < 1024 ? "64-1023" : "1 KiB+");
 
 const kindsOf = (pieces) => [...new Set(pieces.map(({ kind }) => kind))].toSorted((a, b) => (a < b ? -1 : 1)).join("+");
@@ -88,11 +86,7 @@ class Search {
     const kind = `${chunkClass(chunk)} ${framing} ${kindsOf(genes.pieces)}`;
     const before = this.worst.get(kind);
     this.runs++;
-    const bytes = SEARCH_BYTES[sizeOf(chunk)];
-    let excess = this.measure.excess(this.measure.run(each, bytes, SEARCH_US), chunk);
-    if (excess <= (before?.excess ?? 0)) return;
-    // Again: the first run compiles expressions, and the machine has other things to do.
-    excess = Math.min(excess, this.measure.excess(this.measure.run(each, bytes, SEARCH_US), chunk));
+    const excess = this.measure.quick(each);
     if (excess > (before?.excess ?? 0)) this.worst.set(kind, { excess, each, genes });
   }
 
@@ -157,7 +151,7 @@ class Search {
 function shrunk(measure, { genes }) {
   const costOf = ({ pieces, head, chunk, framing }) => {
     const each = { unit: textOf(pieces), head: textOf(head), chunk, framing };
-    return each.unit === "" ? 0 : measure.excess(measure.best(each, SEARCH_BYTES[sizeOf(chunk)], 2, SEARCH_US), chunk);
+    return each.unit === "" ? 0 : measure.quick(each);
   };
   let least = { ...genes };
   const enough = SHRUNK * costOf(least);
@@ -173,10 +167,10 @@ function shrunk(measure, { genes }) {
 }
 
 /** The worst, each without what it does not need, one of a kind. */
-function distinct(measure, ranked, count) {
+function distinct(measure, ranked, count, until) {
   const found = new Map();
   for (const one of ranked) {
-    if (found.size === count) break;
+    if (found.size === count || Date.now() > until) break;
     const { each, kind } = shrunk(measure, one);
     if (!found.has(kind)) found.set(kind, each);
   }
@@ -233,19 +227,18 @@ export async function searchCost(options) {
   const measure = await measurer(dist, engine);
   const search = new Search(await grammarOf(dist), measure, seeded(seed));
   const started = Date.now();
-  const until = started + seconds * 1000;
-  // Most of the time is for the search.
-  search.seed(started + seconds * 250);
+  const part = (share) => started + share * seconds * 1000;
+  search.seed(part(SEEDING));
   console.log(`fuzz cost: ${engine}, seed ${seed}: ${search.runs} runs of single pieces, ${search.worst.size} kinds`);
   let told = Date.now();
-  while (Date.now() < until) {
+  while (Date.now() < part(SEARCHING)) {
     search.step();
     if (Date.now() - told < 60_000) continue;
     told = Date.now();
     const [worst] = search.ranked();
     console.log(`fuzz cost: ${search.runs} runs, ${search.worst.size} kinds; worst ${worst.excess.toFixed(2)} × the bar: ${shown(worst.each)}`);
   }
-  const judged = distinct(measure, search.ranked().slice(0, 8 * options.show), options.show)
+  const judged = distinct(measure, search.ranked(), options.show, part(1))
     .map((each) => judge(measure, each))
     .sort((a, b) => b.excess - a.excess);
   print(judged);
