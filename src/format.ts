@@ -14,7 +14,7 @@ export interface Versioned {
  * `supported` (facts `path`, `found`, `supported`), or not a version.
  */
 export function checkFormat(found: unknown, { path, what, supported }: Versioned): void {
-  const version = found ?? 1;
+  const version = found === undefined ? 1 : found;
   const isVersion = typeof version === "number" && Number.isSafeInteger(version) && version >= 1;
   if (isVersion && version <= supported) return;
   const facts = { path, supported, ...(isVersion && { found: version }) };

@@ -7,6 +7,8 @@ export interface Flushable {
   readonly failed: boolean;
 }
 
+/** Part of the interval for waiting, so that more streams share a sync; the rest is for the audit and the disk. */
+const WAITING = 0.25;
 /** Streams that are begun in one turn of the event loop. */
 const TURN = 128;
 
@@ -15,14 +17,18 @@ export class Flusher {
   private readonly due = new Map<Flushable, number>();
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(private readonly intervalMs: number) {}
+  /** In milliseconds. */
+  private readonly waitMs: number;
+
+  constructor(intervalMs: number) {
+    this.waitMs = intervalMs * WAITING;
+  }
 
   /** A stream took something. */
   add(stream: Flushable): void {
     if (this.due.has(stream)) return;
-    // One half for waiting, so that more streams share a sync, the other for the disk.
-    this.due.set(stream, performance.now() + this.intervalMs / 2);
-    this.timer ??= setTimeout(() => this.run(), this.intervalMs / 2).unref();
+    this.due.set(stream, performance.now() + this.waitMs);
+    this.timer ??= setTimeout(() => this.run(), this.waitMs).unref();
   }
 
   /** A stream is closed. */

@@ -101,6 +101,7 @@ export class JobStream {
   /** Masks and keeps a chunk of the request that holds the claim; resolves when more may come. Throws where no more may be taken: what came so far is kept then. */
   async write(writer: Writer, chunk: Uint8Array): Promise<void> {
     this.checkWriter(writer);
+    this.stored.checkRoom();
     clearTimeout(this.idleTimer);
     await this.keep(() => this.masked(this.fresh(writer, chunk), () => this.writer === writer));
     if (this.stored.isBehind) await this.commit();

@@ -101,6 +101,8 @@ export interface Sidecar {
 
 const CANARY_INTERVAL_MS = 60_000;
 const PRUNE_INTERVAL_MS = 3_600_000;
+/** How often it is looked whether the store fills. */
+const FILLING_INTERVAL_MS = 5_000;
 const SWEEP_INTERVAL_MS = 60_000;
 /** Streams that are opened at a time, and those of one job among them; most that wait. */
 const OPENING = { slots: 32, slotsPerJob: 8, maxWaiting: 20_000 };
@@ -285,7 +287,7 @@ function gaugesNow({ options, engine, jobs, accounts, gate, opening, forwarding,
   };
 }
 
-function startTimers({ engine, store, jobs, accounts, refused, tokens, gate, log }: Parts): NodeJS.Timeout[] {
+function startTimers({ options, engine, store, jobs, accounts, refused, tokens, gate, log }: Parts): NodeJS.Timeout[] {
   const failed = (error: unknown): void => log("error", `a task failed: ${describe(error)}`);
   const testItself = async (): Promise<void> => {
     const leaked = await runCanary(engine);
@@ -293,11 +295,14 @@ function startTimers({ engine, store, jobs, accounts, refused, tokens, gate, log
     gate.leaked = leaked;
   };
   const prune = async (): Promise<void> => tokens.forget(await store.prune(Date.now(), (job) => jobs.isLive(job)));
+  // How much there is from before is not known yet.
+  if (options.store.maxBytes !== undefined) void prune().catch(failed);
   const timers = [
     setInterval(() => void testItself().catch(failed), CANARY_INTERVAL_MS),
     setInterval(() => accounts.sweep(), SWEEP_INTERVAL_MS),
     setInterval(() => refused.sweep(), SWEEP_INTERVAL_MS),
     setInterval(() => void prune().catch(failed), PRUNE_INTERVAL_MS),
+    setInterval(() => void (store.isFilling && prune().catch(failed)), FILLING_INTERVAL_MS),
   ];
   for (const timer of timers) timer.unref();
   return timers;

@@ -54,6 +54,9 @@ const JOURNAL_FOLDER = ".journal";
 const LOCK_FILE = ".lock";
 /** A folder of a job that is being removed. */
 const REMOVED = ".removed-";
+/** Part of `maxBytes` that is left when jobs are removed. */
+const PRUNED_PART = 0.9;
+const FULL = "the store is full (store.maxBytes), and jobs that go on have all of it";
 /** What no one ended counts as ended after so long without a line. */
 const ABANDONED_MS = 24 * 3600 * 1000;
 
@@ -76,6 +79,8 @@ export class Store {
   private readonly beginnings = new Map<string, Promise<{ folder: string; started: number }>>();
   /** Bytes on disk when they were counted last, and those written since. */
   private used = 0;
+  private isFull = false;
+  private pruning: Promise<string[]> | undefined;
   /** What cannot be written. */
   private trouble: string | undefined;
   private readonly timer: NodeJS.Timeout;
@@ -122,6 +127,7 @@ export class Store {
       journal: await Journal.open({ folder: join(folder, JOURNAL_FOLDER), disk: this.disk, replay, log, ...(limits && { limits }) }),
       limits: this.options,
       waitingBytes: 0,
+      checkRoom: () => this.checkRoom(),
       wrote: (bytes) => {
         this.used += bytes;
         this.well();
@@ -241,31 +247,48 @@ export class Store {
       await writeState(join(this.folderOf(job), JOB_FILE), FILE_FORMAT, { started: kept.started, ended: Date.now() });
   }
 
-  /** Whether more is on disk than may be. */
-  get isOverfull(): boolean {
-    return this.used + this.host.journal.bytes > (this.options.maxBytes ?? Infinity);
+  /** Bytes on disk. */
+  get bytes(): number {
+    return this.used + this.host.journal.bytes;
   }
 
-  /** Throws a refusal while jobs that may not be removed have more on disk than may be. */
-  checkRoom(): void {
-    if (!this.isOverfull) return;
-    const message = `the store is full (store.maxBytes), and no job of it has ended: nothing is taken until one ends, or store.maxBytes is raised`;
-    throw new Refusal(503, message, { "retry-after": "30" });
+  /** Whether there is so much on disk that jobs which have ended are to be removed. */
+  get isFilling(): boolean {
+    return this.bytes > this.bound;
+  }
+
+  /** Up to where it is pruned: before it is full, so that nobody is refused while there is something to remove. */
+  private get bound(): number {
+    return (this.options.maxBytes ?? Infinity) * PRUNED_PART;
+  }
+
+  /** Throws a refusal while there is more on disk than may be: what is left are jobs that go on. */
+  private checkRoom(): void {
+    if (this.bytes <= (this.options.maxBytes ?? Infinity)) return;
+    if (!this.isFull) this.options.log?.("error", `${FULL}: requests get 503 until a job ends`);
+    this.isFull = true;
+    throw new Refusal(503, `${FULL}: nothing is taken until one of them ends, or store.maxBytes is raised`, { "retry-after": "30" });
   }
 
   /** Removes jobs for which `isLive` says no: those that are too old, and, the oldest first, those that have ended while there is too much on disk. Answers their names. */
-  async prune(now: number, isLive: (job: string) => boolean): Promise<string[]> {
-    const { maxAgeMs, maxBytes = Infinity } = this.options;
+  prune(now: number, isLive: (job: string) => boolean): Promise<string[]> {
+    return (this.pruning ??= this.removeOld(now, isLive).finally(() => (this.pruning = undefined)));
+  }
+
+  private async removeOld(now: number, isLive: (job: string) => boolean): Promise<string[]> {
+    const { maxAgeMs } = this.options;
     const all = await Promise.all((await this.jobs()).map((info) => this.measure(info)));
     this.used = all.reduce((sum, { bytes }) => sum + bytes, 0);
     const removed: string[] = [];
     for (const { job, bytes, written, ended } of all.toSorted((a, b) => (a.ended ?? a.written) - (b.ended ?? b.written))) {
-      const isTooMuch = this.used + this.host.journal.bytes > maxBytes && (ended !== undefined || written + ABANDONED_MS <= now);
+      const isTooMuch = this.isFilling && (ended !== undefined || written + ABANDONED_MS <= now);
       if (isLive(job) || this.isOpen(job) || (written + maxAgeMs > now && !isTooMuch)) continue;
       await this.remove(job);
       this.used -= bytes;
       removed.push(job);
     }
+    if (this.isFull && !this.isFilling) this.options.log?.("info", "the store has room again");
+    this.isFull &&= this.isFilling;
     return removed;
   }
 

@@ -34,6 +34,8 @@ export interface StreamHost {
   readonly limits: StreamLimits;
   /** Bytes of all streams that wait for a commit. Kept by the streams. */
   waitingBytes: number;
+  /** Throws a refusal while nothing more may be taken. */
+  checkRoom(this: void): void;
   /** Something is durable; so many bytes went into the files of a stream. */
   wrote(this: void, bytes: number): void;
   /** A file could not be written: answers what is thrown. */
@@ -124,6 +126,11 @@ export class StoredStream implements Journaled {
   /** Whether so much waits that writers must wait for a commit. */
   get isBehind(): boolean {
     return this.waitingBytes > MAX_WAITING_BYTES || this.host.waitingBytes > MAX_ALL_WAITING_BYTES;
+  }
+
+  /** Throws a refusal while nothing more may be taken, of any stream. */
+  checkRoom(): void {
+    this.host.checkRoom();
   }
 
   get tail(): Entry | undefined {

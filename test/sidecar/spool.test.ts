@@ -277,7 +277,7 @@ test("what is kept is delivered, whatever crashes and fails", { timeout: 300_000
         const last = await vi.waitFor(() => real.keep(hand(model, 800_000), 800_000), { timeout: 60_000 });
         real.spool.settle(last);
         await real.spool.close();
-        expect([...real.disk.files.keys()].map((path) => path.slice(real.folder.length + 1))).toEqual(["cursor"]);
+        expect([...real.disk.files.keys()].map((path) => path.slice(real.folder.length + 1))).toEqual([".format.json", "cursor"]);
         expect(real.logs.filter((line) => line.includes("damaged"))).toEqual([]);
       } finally {
         await real.spool.close();

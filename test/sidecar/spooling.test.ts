@@ -202,7 +202,7 @@ test("a body that could not be masked is kept by no one", async () => {
   ] as const)
     expect((await post(sidecar, "/x", body, headers)).status).toBe(status);
   expect(storage.seen).toEqual([]);
-  expect([await metric(sidecar, "spool_requests"), readdirSync(folder).toSorted()]).toEqual([0, ["cursor", "rejected", "spool.lock"]]);
+  expect([await metric(sidecar, "spool_requests"), readdirSync(folder).toSorted()]).toEqual([0, [".format.json", "cursor", "rejected", "spool.lock"]]);
 });
 
 test("no credential of a client waits on disk", async () => {
@@ -321,7 +321,7 @@ test("a client that is gone in the middle leaves nothing", async () => {
   client.write("x".repeat(300_000));
   await soon(() => expect(readdirSync(folder).some((name) => name.endsWith(".part"))).toBe(true));
   client.destroy();
-  await soon(() => expect(readdirSync(folder).toSorted()).toEqual(["cursor", "rejected", "spool.lock"]));
+  await soon(() => expect(readdirSync(folder).toSorted()).toEqual([".format.json", "cursor", "rejected", "spool.lock"]));
   expect([storage.seen, await metric(sidecar, "spool_requests")]).toEqual([[], 0]);
 });
 

@@ -1,6 +1,7 @@
 /** The embedded store: what is durable is there after any crash, offsets go on, segments follow one another. */
 import { appendFileSync, cpSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Store } from "../../src/sidecar/store.js";
@@ -196,6 +197,63 @@ test("store: streams that are opened together are of one job, also for the next 
   const again = await Store.open({ ...LIMITS, folder: copyOfStore(folder), maxAgeMs: 1000 });
   for (const name of names) expect((await again.stream("j", name)).position).toEqual({ input: 7, output: 7 });
   await Promise.all([store.close(), again.close()]);
+});
+
+test("store.maxBytes: the jobs that ended first go, never one that goes on, and what is left can be read", async () => {
+  const folder = join(temporary(), "logs");
+  const logs: string[] = [];
+  const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1e12, maxBytes: 5000, log: (level, message) => logs.push(`${level}: ${message}`) });
+  const write = async (job: string, bytes: number): Promise<StoredStream> => {
+    const stream = await store.stream(job, "s");
+    stream.append([Buffer.alloc(bytes, "x")], { input: bytes, output: bytes });
+    await stream.end(stream.mark);
+    return stream;
+  };
+  for (const job of ["second", "first", "third", "begun"]) await (await write(job, 1000)).close();
+  for (const job of ["first", "second", "third"]) {
+    await store.end(job);
+    await sleep(5);
+  }
+  const live = await write("live", 800);
+  expect(store.isFilling).toBe(true);
+  live.checkRoom();
+  const isLive = (job: string): boolean => job === "live";
+  expect(await store.prune(Date.now(), isLive)).toEqual(["first"]);
+  expect(store.isFilling).toBe(false);
+  // One that no one ended, and that may go on, is not removed; one that was abandoned is.
+  await write("live2", 3500);
+  expect(() => live.checkRoom()).toThrow(expect.objectContaining({ status: 503, message: expect.stringContaining("store.maxBytes") }));
+  expect(() => live.checkRoom()).toThrow();
+  expect(await store.prune(Date.now(), isLive)).toEqual(["second", "third"]);
+  expect(() => live.checkRoom()).toThrow();
+  expect((await store.jobs()).map(({ job }) => job).toSorted()).toEqual(["begun", "live", "live2"]);
+  const pieces: Buffer[] = [];
+  for await (const piece of (await store.read("begun", "s", 0))!) pieces.push(piece);
+  expect(Buffer.concat(pieces).toString()).toBe("x".repeat(1000));
+  expect(await store.prune(Date.now() + 25 * 3600 * 1000, (job) => job !== "begun")).toEqual(["begun"]);
+  live.checkRoom();
+  expect(logs).toEqual([expect.stringMatching(/^error: the store is full \(store\.maxBytes\)/), "info: the store has room again"]);
+  await store.close();
+});
+
+test("store: a job that was being removed when the sidecar died is not there by half", async () => {
+  const folder = join(temporary(), "logs");
+  const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 });
+  await store.begin("gone");
+  await store.close();
+  renameSync(join(folder, "gone"), join(folder, ".removed-0d7c9a1e-0000-4000-8000-000000000000"));
+  const again = await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 });
+  expect(await again.jobs()).toEqual([]);
+  expect(readdirSync(folder).toSorted()).toEqual([".format.json", ".journal", ".lock"]);
+  await again.close();
+});
+
+test("store: two processes do not write one store", async () => {
+  const folder = join(temporary(), "logs");
+  const store = await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 });
+  await expect(Store.open({ ...LIMITS, folder, maxAgeMs: 1000 })).rejects.toMatchObject({ code: "LV_CONFIG", message: expect.stringContaining("store.dir") });
+  await store.close();
+  await (await Store.open({ ...LIMITS, folder, maxAgeMs: 1000 })).close();
 });
 
 test("store: probes do not get in one another's way", async () => {

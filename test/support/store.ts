@@ -37,6 +37,7 @@ export async function openStreams(
     journal,
     limits,
     waitingBytes: 0,
+    checkRoom: () => undefined,
     wrote: () => undefined,
     failed: (_, path, error) => new Error(`${path}: ${(error as NodeJS.ErrnoException).code}`, { cause: error }),
     closed: () => undefined,

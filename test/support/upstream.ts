@@ -2,6 +2,7 @@
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
+import type { ForwardingOptions } from "../../src/sidecar/forwarding.js";
 import type { Sidecar, SidecarOptions } from "../../src/sidecar/serve.js";
 import { start, upstreamAt, type Witness } from "./sidecar.js";
 
@@ -21,6 +22,8 @@ export interface Proxied {
   readonly logs: string[];
   /** Requests that have begun. */
   readonly begun: IncomingMessage[];
+  /** Options of another sidecar before it. */
+  readonly upstream: ForwardingOptions;
 }
 
 /** Answers are those of `answer`; else 201 when the request has ended. */
@@ -40,6 +43,7 @@ export async function proxied(change: Partial<SidecarOptions> = {}, answer?: (re
   });
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => upstream.close().closeAllConnections());
-  const { sidecar, witness, logs } = await start({ upstream: upstreamAt((upstream.address() as AddressInfo).port), ...change });
-  return { sidecar, witness, seen, logs, begun };
+  const options = upstreamAt((upstream.address() as AddressInfo).port);
+  const { sidecar, witness, logs } = await start({ upstream: options, ...change });
+  return { sidecar, witness, seen, logs, begun, upstream: options };
 }

@@ -3,6 +3,7 @@
  * `KEY.part` such a body while it comes, `cursor` says how far all is settled, `rejected/` holds what was set aside.
  */
 import { join } from "node:path";
+import { checkFormat } from "../../format.js";
 import type { Disk, DiskFile } from "./disk.js";
 import { takeApart } from "./frames.js";
 import { encodeMark, type Mark, MARK_BYTES, markAt } from "../marks.js";
@@ -21,6 +22,46 @@ export interface Segment {
 export interface Place {
   readonly number: number;
   readonly offset: number;
+}
+
+/** Version of what is in the folder; a spool that says none is of version 1. */
+const FORMAT = 1;
+const FORMAT_FILE = ".format.json";
+/** Longest file that says a version, in bytes. */
+const FORMAT_BYTES = 256;
+
+/** Checks the version of a spool, and writes it where none is. Throws `LV_FORMAT` for a newer one. */
+export async function checkSpool(disk: Disk, folder: string): Promise<void> {
+  const path = join(folder, FORMAT_FILE);
+  const text = await disk.read(path, 0, FORMAT_BYTES).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+    return undefined;
+  });
+  if (text !== undefined) return checkFormat(formatOf(text), { path, what: "the spool", supported: FORMAT });
+  // A full disk must not keep what waits from being sent; without the file it is of version 1 as well.
+  await writeFormat(disk, folder, path).catch(() => undefined);
+}
+
+/** What a file says, or null where it says nothing. */
+function formatOf(text: Buffer): unknown {
+  try {
+    return (JSON.parse(text.toString()) as { format?: unknown }).format ?? null;
+  } catch {
+    return null;
+  }
+}
+
+async function writeFormat(disk: Disk, folder: string, path: string): Promise<void> {
+  const file = await disk.open(`${path}.part`);
+  try {
+    await file.truncate(0);
+    await file.write(Buffer.from(`${JSON.stringify({ format: FORMAT })}\n`), 0);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(`${path}.part`, path);
+  await disk.syncFolder(folder);
 }
 
 const NAME = /^(\d{16})-([0-9a-f]{32})\.(segment|body)$/;

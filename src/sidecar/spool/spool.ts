@@ -11,7 +11,7 @@ import { FRAME_HEAD_BYTES, takeApart } from "./frames.js";
 import { Refusal } from "../refusal.js";
 import { decodeRecord, Draft, encodeRecord, INLINE_BYTES, readBody, type RequestHead, type SpoolRecord } from "./record.js";
 import { SegmentWriter } from "./writer.js";
-import { Cursor, fileName, type Found, type Place, readFolder, type Segment } from "./folder.js";
+import { checkSpool, Cursor, fileName, type Found, type Place, readFolder, type Segment } from "./folder.js";
 
 export interface SpoolOptions {
   readonly folder: string;
@@ -108,13 +108,14 @@ export class Spool {
     this.timer = setInterval(() => this.renew(), LOCK_RENEW_MS).unref();
   }
 
-  /** Opens the spool of a folder, or makes it (0700). Throws `LV_CONFIG` while another process has it, `LV_IO`. */
+  /** Opens the spool of a folder, or makes it (0700). Throws `LV_CONFIG` while another process has it, `LV_FORMAT` for one of a newer version, `LV_IO`. */
   static async open(options: SpoolOptions): Promise<Spool> {
     const { folder, disk = DISK, log } = options;
     let lock: Lock | undefined;
     try {
       await disk.makeFolder(folder);
       lock = takeLock(join(folder, "spool.lock"), { code: "LV_CONFIG", does: "uses this spool: set spool.dir to a folder of its own" });
+      await checkSpool(disk, folder);
       const rejected = await Rejected.open(disk, join(folder, "rejected"), log);
       const cursor = await Cursor.open(disk, folder);
       const found = await readFolder(disk, folder, cursor.place, (segment, offset, bytes) => rejected.damage(segment, offset, bytes));
