@@ -7,8 +7,8 @@ import { checkMask, maskFamilies, type Masks } from "./core/mask.js";
 import type { MatcherFactory } from "./core/matcher.js";
 import { Redactor } from "./core/redactor.js";
 import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, type StreamOptions } from "./live.js";
-import { type EngineChoice, loadMatcher, nativeMissing } from "./native/loader.js";
-import { Policies, type Policy, policyDigest } from "./policy.js";
+import { type EngineChoice, loadMatcher, portableNotice } from "./native/loader.js";
+import { checkMaskText, Policies, type Policy, policyDigest } from "./policy.js";
 import type { RulesOptions } from "./rules/builtin.js";
 import { detect } from "./rules/detector.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
@@ -21,7 +21,7 @@ import { iterate } from "./stream/iterate.js";
 import { transform } from "./stream/node.js";
 import { transformWeb } from "./stream/web.js";
 import { TURNS } from "./turns.js";
-import type { Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";
+import type { EngineStats, Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";
 import { randomBytes } from "node:crypto";
 
 /** What a caller may say. */
@@ -73,15 +73,6 @@ export interface SharedSecrets {
   readonly limits: Limits;
 }
 
-export interface EngineStats {
-  /** Rules that are in force. */
-  readonly rules: number;
-  readonly secrets: number;
-  readonly needles: number;
-  readonly needleBytes: number;
-  readonly memoryBytes: number;
-}
-
 export interface Engine extends Masker {
   readonly engine: "native" | "portable";
   readonly limits: Limits;
@@ -90,6 +81,8 @@ export interface Engine extends Masker {
   /** Digest of rules, of what is done with what they find, and of masks: BLAKE3, 64 hex digits. Nothing of secrets is in it. */
   readonly policy: string;
   stats(): EngineStats;
+  /** For who has handed over secrets before the first stream: throws `LV_MASK_TEXT` if the mask's own text holds one, or is masked by a rule. Later another mask is used. */
+  checkMask(): void;
   scope(name: string): Scope;
   /** Whether streams of a scope, or of none, are masked by anything: by rules, or by secrets. */
   masksAnything(scope?: string): boolean;
@@ -111,15 +104,13 @@ export interface Engine extends Masker {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Builds an engine. Throws `LV_USAGE`, `LV_KEY_LENGTH`, `LV_SECRET_TOO_LONG`, `LV_NATIVE_MISSING`. */
+/** Builds an engine. Throws `LV_USAGE`, `LV_KEY_LENGTH`, `LV_SECRET_NAME`, `LV_SECRET_TOO_LONG`, `LV_MASK_TEXT`, `LV_NATIVE_MISSING`. */
 export function createEngine(options: EngineOptions = {}): Engine {
   return new EngineCore(options);
 }
 
 /** Name of the scope that every stream belongs to. */
 const GLOBAL = "";
-
-let warnedPortable = false;
 
 class EngineCore implements Engine, StreamHost {
   readonly limits: Limits;
@@ -145,24 +136,26 @@ class EngineCore implements Engine, StreamHost {
     this.limits = resolveLimits(shared?.limits ?? options.limits);
     this.factory = loadMatcher(options.engine);
     this.mask = checkMask(shared?.mask ?? options.mask);
-    const families = maskFamilies(this.mask);
     this.context = {
       factory: this.factory,
       limits: this.limits,
       salience: { ...DEFAULT_SALIENCE, ...options.salience },
-      families,
+      families: maskFamilies(this.mask),
       fingerprint: fingerprinter(options.fingerprintKey ?? randomBytes(32)),
     };
     this.masks = new MaskTable(this.context, (warning) => this.warn(warning));
     this.policies = new Policies(this.context, options.rules);
-    if ((options.engine ?? "auto") === "auto" && this.engine === "portable" && !process.env["LOGVEIL_ENGINE"] && nativeMissing() && !warnedPortable) {
-      warnedPortable = true;
-      this.warn({ code: "LV_PORTABLE", message: "no native addon for this platform: masking runs on the portable engine, with the same results but slower" });
-    }
+    const notice = portableNotice(options.engine, this.engine);
+    if (notice !== undefined) this.warn({ code: "LV_PORTABLE", message: notice });
     for (const { name, groups } of shared?.scopes ?? []) this.store(name).adoptShared(groups);
     const inputs = options.secrets ?? [];
-    for (const scope of new Set(inputs.map((input) => input?.scope ?? GLOBAL))) {
-      this.reports.push(...this.store(scope).add(inputs.filter((input) => (input?.scope ?? GLOBAL) === scope)));
+    try {
+      const scopeOf = (input: SecretInput): string => input?.scope ?? GLOBAL;
+      for (const scope of new Set(inputs.map(scopeOf))) this.reports.push(...this.store(scope).add(inputs.filter((input) => scopeOf(input) === scope)));
+      this.checkMask();
+    } catch (error) {
+      this.close();
+      throw error;
     }
   }
 
@@ -185,6 +178,10 @@ class EngineCore implements Engine, StreamHost {
       }
     }
     return stats;
+  }
+
+  checkMask(policy = this.policies.current): void {
+    for (const scope of [GLOBAL, ...this.stores.keys()]) checkMaskText(this.mask, policy, this.groupsOf(scope, policy), this.context);
   }
 
   redact(input: string, options?: StreamOptions): string;
@@ -346,7 +343,10 @@ class EngineCore implements Engine, StreamHost {
 
   private async exchange({ secrets = [], rules }: Pick<EngineOptions, "secrets" | "rules">): Promise<readonly SecretReport[]> {
     this.checkOpen();
-    const reports = await this.policies.replace(secrets, rules, () => this.checkOpen());
+    const reports = await this.policies.replace(secrets, rules, (next) => {
+      this.checkOpen();
+      this.checkMask(next);
+    });
     await this.catchUp(GLOBAL);
     this.reports.splice(0, Infinity, ...reports);
     return reports;
@@ -355,7 +355,7 @@ class EngineCore implements Engine, StreamHost {
   private store(scope: string): SecretStore {
     if (scope === GLOBAL) return this.policies.current.secrets;
     let store = this.stores.get(scope);
-    if (store === undefined) this.stores.set(scope, (store = new SecretStore(this.context)));
+    if (store === undefined) this.stores.set(scope, (store = new SecretStore(this.context, () => this.policies.current.secrets)));
     return store;
   }
 

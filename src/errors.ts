@@ -23,6 +23,10 @@ export type ErrorCode =
   | "LV_KEY_LENGTH"
   /** A secret longer than `limits.maxSecretBytes`. */
   | "LV_SECRET_TOO_LONG"
+  /** The name of a secret holds the value of one. */
+  | "LV_SECRET_NAME"
+  /** The text of the mask holds a secret, or is what a rule would mask. */
+  | "LV_MASK_TEXT"
   /** The native engine was demanded and no addon could be loaded. */
   | "LV_NATIVE_MISSING"
   /** A rule or a file of rules that cannot be understood, or does not do what it says. */

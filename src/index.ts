@@ -1,6 +1,6 @@
 /** The public surface: re-exports only. */
 export { createEngine } from "./engine.js";
-export type { Chunk, Engine, EngineOptions, EngineStats, Masker, Scope, SharedSecrets } from "./engine.js";
+export type { Chunk, Engine, EngineOptions, Masker, Scope, SharedSecrets } from "./engine.js";
 export type { RedactorStream, StreamOptions } from "./live.js";
 export { LogveilError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
@@ -13,4 +13,4 @@ export { loadRules } from "./rules/load.js";
 export type { RuleSource } from "./rules/schema.js";
 export { DEFAULT_SALIENCE } from "./secrets/salience.js";
 export type { SalienceOptions } from "./secrets/salience.js";
-export type { Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";
+export type { EngineStats, Finding, MaskOptions, MaskStyle, SecretInput, SecretReport, Warning } from "./types.js";

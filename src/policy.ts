@@ -4,10 +4,14 @@
  */
 import { fastBlake3 } from "./blake3.js";
 import type { MatcherFactory } from "./core/matcher.js";
+import { Redactor } from "./core/redactor.js";
+import { LogveilError } from "./errors.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";
 import type { Searches } from "./rules/decoding.js";
+import { detect } from "./rules/detector.js";
 import { anchorsOf, type RulePack } from "./rules/pack.js";
-import { type RegistryContext, SecretStore } from "./secrets/registry.js";
+import { placesIn } from "./secrets/known.js";
+import { type Group, type RegistryContext, SecretStore } from "./secrets/registry.js";
 import type { MaskOptions, SecretInput, SecretReport } from "./types.js";
 
 export interface PolicyRules {
@@ -53,13 +57,14 @@ export class Policies {
     return reports;
   }
 
-  /** Puts another one in force; those before it get its secrets as well. `check` throws if that is not to be any more. On an error nothing has changed. */
-  async replace(secrets: readonly SecretInput[], rules: false | RulesOptions | undefined, check: () => void): Promise<SecretReport[]> {
+  /** Puts another one in force; those before it get its secrets as well. `check` throws if that is not to be. On an error nothing has changed. */
+  async replace(secrets: readonly SecretInput[], rules: false | RulesOptions | undefined, check: (next: Policy) => void): Promise<SecretReport[]> {
     const next = this.make(rules);
     try {
       const reports = await next.secrets.addAsync(secrets);
+      check(next);
       await this.addToOthers(secrets, next);
-      check();
+      check(next);
       const before = this.current;
       this.used.add((this.current = next));
       this.release(before);
@@ -73,7 +78,8 @@ export class Policies {
   private async addToOthers(secrets: readonly SecretInput[], one: Policy): Promise<void> {
     for (const policy of this.used) {
       if (policy === one) continue;
-      await policy.secrets.addAsync(secrets);
+      // Their names were checked with those in force.
+      await policy.secrets.addAsync(secrets, "unchecked");
       // Its last stream may have ended meanwhile.
       if (!this.used.has(policy)) policy.secrets.close();
     }
@@ -105,6 +111,59 @@ export class Policies {
   private make(rules: false | RulesOptions | undefined): Policy {
     return { rules: rulesFor(this.context.factory, rules), secrets: new SecretStore(this.context), streams: 0 };
   }
+}
+
+/** Where a mask may stand: by itself, and where rules take what comes for a value. */
+const PLACES: readonly (readonly [before: string, after: string])[] = [
+  ["", ""],
+  ["password=", ""],
+  ['"password": "', '"'],
+  ["Authorization: Bearer ", ""],
+  ["https://user:", "@host.example/"],
+];
+
+/**
+ * Throws `LV_MASK_TEXT` for a mask with a text of its own that holds a secret, or that the rules would mask in turn: masking twice must change nothing. `groups`: the secrets
+ * that are known.
+ */
+export function checkMaskText({ text, style }: MaskOptions, policy: Policy, groups: readonly Group[], context: RegistryContext): void {
+  if (text === undefined || style !== "fixed") return;
+  const bytes = Buffer.from(text);
+  const [place] = placesIn(context.factory, groups, context.limits.maxGapBytes, bytes);
+  const wrong = (what: string, facts: Record<string, unknown>): LogveilError =>
+    new LogveilError("LV_MASK_TEXT", `the text of the mask ${what}; choose another (--mask-text, mask.text)`, { facts });
+  if (place !== undefined) throw wrong(`holds secret ${place.secret.name}, which it would print`, { secret: place.secret.name });
+  if (policy.rules === undefined) return;
+  for (const [before, after] of PLACES) {
+    const rule = ruleThatChanges(policy.rules, [before, text, after], context);
+    if (rule !== undefined) throw wrong(`is masked in turn by rule ${rule}${before === "" ? "" : `, behind ${before}`}`, { rule });
+  }
+}
+
+/** The id of a rule that masks a mask: where it stands alone, or as a value of which something is left. To put it in its own place changes nothing. */
+function ruleThatChanges(
+  { pack, searches }: PolicyRules,
+  [before, mask, after]: readonly [string, string, string],
+  context: RegistryContext,
+): string | undefined {
+  const bytes = Buffer.from(mask);
+  const line = `${before}${mask}${after}\n`;
+  const found: number[] = [];
+  const redactor = new Redactor(
+    {
+      factory: context.factory,
+      maxGapBytes: context.limits.maxGapBytes,
+      exposureWindowBytes: 0,
+      needleBytes: () => 0,
+      mask: () => ({ kind: "text", bytes }),
+      found: ({ needle }) => void found.push(needle),
+      detector: (each) => detect(pack, { ...searches, known: () => [] }, each, (value) => context.fingerprint(value), undefined, false),
+    },
+    [],
+  );
+  const output = Buffer.concat([...redactor.push(Buffer.from(line)), ...redactor.end()]).toString();
+  const isChanged = found.length > 0 && (before === "" || output !== line);
+  return isChanged ? pack.rules[found[0]!]!.id : undefined;
 }
 
 /** What of a rule has no say in what it finds. */

@@ -66,3 +66,12 @@ export interface Warning {
   readonly secret?: string;
   readonly stream?: string;
 }
+
+export interface EngineStats {
+  /** Rules that are in force. */
+  readonly rules: number;
+  readonly secrets: number;
+  readonly needles: number;
+  readonly needleBytes: number;
+  readonly memoryBytes: number;
+}

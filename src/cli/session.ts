@@ -80,6 +80,7 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
   });
   // Not as an option of the engine: so the automaton is built by another thread.
   const reports = await engine.addSecrets(secrets);
+  engine.checkMask();
   const masked = (text: string): string => {
     // What is found in our own words is not a finding of a log.
     isTalking = true;

@@ -46,6 +46,8 @@ const QUOTES: readonly (readonly [string, string])[] = [
   ["„", "“"],
 ];
 
+const DEFAULT_TEXT = "***";
+
 const constant = (text: string): MaskFamily => ({ open: text, close: text, name: "none" });
 
 /** Completes and checks what a caller says of masks. Throws `LV_USAGE`. */
@@ -69,10 +71,11 @@ export function checkMask(given: MaskStyle | MaskOptions | undefined): MaskOptio
 export function maskFamilies(options: Required<Pick<MaskOptions, "style">> & MaskOptions): MaskFamilies {
   const { style, text } = options;
   const fills = style !== "length" ? [] : [...(text === undefined ? [] : [text.charCodeAt(0)]), ...Buffer.from("*#x-._~=+|\x7f")];
-  const plain = style === "fixed" ? (text ?? "***") : "***";
   const named: MaskFamily[] =
     style === "label" || style === "keyed" ? [{ open: "[REDACTED:", close: "]", name: style === "keyed" ? "keyed" : "name" }, constant("[REDACTED]")] : [];
-  const texts = [...named, constant(plain), ...QUOTES.map(([left, right]) => constant(left + plain + right))];
+  const own = style === "fixed" && text !== undefined ? [constant(text)] : [];
+  // Of what could be made of a text of one's own rules might take a part for a value.
+  const texts = [...named, ...own, constant(DEFAULT_TEXT), ...QUOTES.map(([left, right]) => constant(left + DEFAULT_TEXT + right))];
   return { style, texts, fills };
 }
 
@@ -152,6 +155,8 @@ export function labelName(name: string): string {
   return name.replace(/[^A-Za-z0-9_.:/@-]/g, "_").slice(0, 128);
 }
 
+const NOTHING = Buffer.alloc(0);
+
 /** Chooses masks for secrets. `holdsNeedle` tells whether a text is masked itself by the needles in force. */
 export class Masks {
   private readonly plans = new Map<string, MaskPlan>();
@@ -159,7 +164,7 @@ export class Masks {
   private readonly usable: readonly MaskFamily[];
 
   constructor(
-    families: MaskFamilies,
+    private readonly families: MaskFamilies,
     risks: readonly MaskRisks[],
     private readonly holdsNeedle: (text: Buffer) => boolean,
     /** Called when every family is ruled out: the mask may then complete a secret. */
@@ -171,10 +176,7 @@ export class Masks {
       if (fill === undefined) exhausted();
       this.fill = { kind: "fill", byte: fill ?? families.fills[0]! };
     }
-    this.fallback = families.texts[0]!;
   }
-
-  private readonly fallback: MaskFamily;
 
   for(name: string, fingerprint: string): MaskPlan {
     if (this.fill !== undefined) return this.fill;
@@ -185,7 +187,8 @@ export class Masks {
       let bytes = texts.find((text) => !this.holdsNeedle(text));
       if (bytes === undefined) {
         this.exhausted();
-        bytes = render(this.fallback, name, fingerprint);
+        // It may complete a secret with what stands beside it, but holds none itself.
+        bytes = this.families.texts.map((family) => render(family, name, fingerprint)).find((text) => !this.holdsNeedle(text)) ?? NOTHING;
       }
       plan = { kind: "text", bytes };
       this.plans.set(key, plan);

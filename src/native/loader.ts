@@ -36,6 +36,15 @@ export function loadMatcher(want: EngineChoice = "auto"): MatcherFactory {
   return portable;
 }
 
+let isPortableTold = false;
+
+/** What to tell, once per process, where the portable engine runs because no addon could be loaded. */
+export function portableNotice(want: EngineChoice | undefined, engine: MatcherFactory["engine"]): string | undefined {
+  if ((want ?? "auto") !== "auto" || engine !== "portable" || process.env["LOGVEIL_ENGINE"] || !nativeMissing() || isPortableTold) return undefined;
+  isPortableTold = true;
+  return "no native addon for this platform: masking runs on the portable engine, with the same results but slower";
+}
+
 function checkSimd(addon: Addon): void {
   try {
     addon.simd();

@@ -11,11 +11,14 @@ import type { MatcherFactory, NeedleSet, NeedleTable } from "../core/matcher.js"
 import { atOnce, inTurns } from "../turns.js";
 import type { SecretInput, SecretReport } from "../types.js";
 import { type Expansion, expandSecret, type Needle } from "./expand.js";
+import { NameList } from "./names.js";
 import type { SalienceOptions } from "./salience.js";
 
 export interface SecretMeta {
   readonly name: string;
   readonly fingerprint: string;
+  /** A rule found it: its name is the id of the rule. */
+  readonly isLearned?: true;
 }
 
 /** A needle with the secret it spells. */
@@ -52,8 +55,14 @@ export class SecretStore {
   private lateNeedles: OwnedNeedle[] = [];
   /** Secrets by fingerprint. */
   private readonly metas = new Map<string, SecretMeta>();
+  /** Those that callers gave them; a rule's is its id. */
+  private readonly names = new NameList();
 
-  constructor(private readonly context: RegistryContext) {}
+  constructor(
+    private readonly context: RegistryContext,
+    /** The store whose secrets concern this scope, too. */
+    private readonly above: () => SecretStore | undefined = () => undefined,
+  ) {}
 
   /** The sets in force. A new array after every change. */
   get groups(): readonly Group[] {
@@ -64,18 +73,42 @@ export class SecretStore {
     return this.metas.size;
   }
 
-  /** Adds secrets, building on this thread. `maxNeedleBytes` bounds each more than the limit of that name does. */
-  add(inputs: readonly SecretInput[], maxNeedleBytes = Infinity): SecretReport[] {
-    const { needles, reports, metas } = atOnce(this.expand(inputs, maxNeedleBytes));
+  /** Adds secrets, building on this thread. Throws `LV_SECRET_NAME` and what is wrong with an input; nothing has changed then. */
+  add(inputs: readonly SecretInput[]): SecretReport[] {
+    return this.addAtOnce(inputs, "caller");
+  }
+
+  /** What a rule found is named by the rule, and bounded more than the limit for needles does. */
+  private addAtOnce(inputs: readonly SecretInput[], origin: "caller" | "rule"): SecretReport[] {
+    const maxNeedleBytes = origin === "rule" ? this.context.limits.inlineBuildBytes : Infinity;
+    const { needles, reports, metas } = atOnce(this.expand(inputs, maxNeedleBytes, origin));
+    let group: Group | undefined;
+    const all = [...this.lateNeedles, ...needles];
     if (needles.length > 0) {
-      const all = [...this.lateNeedles, ...needles];
       const table = atOnce(tableOf(all));
       const set = this.context.factory.build(table);
-      this.publish(all, { set, ...atOnce(this.describe(all, table)) });
+      group = { set, ...atOnce(this.describe(all, table)) };
       table.bytes.fill(0);
     }
+    try {
+      if (origin === "caller") atOnce(this.checkNames(inputs, group));
+    } catch (error) {
+      drop(group, needles);
+      throw error;
+    }
+    if (group !== undefined) this.publish(all, group);
     this.remember(metas);
     return reports;
+  }
+
+  /** Throws `LV_SECRET_NAME` if one of the names holds a value, or a name that there is one of the values that `group` adds. */
+  private *checkNames(inputs: readonly SecretInput[], group: Group | undefined): Generator<number, void> {
+    const { factory, limits } = this.context;
+    const above = this.above();
+    const added = group === undefined ? [] : [group];
+    const all = [...added, ...this.groups, ...(above?.groups ?? [])];
+    yield* new NameList(inputs.map(({ name }) => name)).check(all, factory, limits.maxGapBytes);
+    for (const list of [this.names, ...(above === undefined ? [] : [above.names])]) yield* list.check(added, factory, limits.maxGapBytes);
   }
 
   /** Whether `value` is one of its secrets. */
@@ -88,32 +121,44 @@ export class SecretStore {
     const fingerprint = this.context.fingerprint(value);
     const known = this.metas.get(fingerprint);
     if (known !== undefined) return { secret: known, isNew: false };
-    this.add([{ name, value }], this.context.limits.inlineBuildBytes);
+    // What was masked before: a mask is no secret.
+    if (this.context.families.texts.some(({ open }) => value.equals(Buffer.from(open)))) return undefined;
+    this.addAtOnce([{ name, value }], "rule");
     const secret = this.metas.get(fingerprint);
     return secret === undefined ? undefined : { secret, isNew: true };
   }
 
-  /** Adds secrets: in turns with everything else, and many of them are built by another thread where the engine can. Calls must not overlap, but {@link learn} may be called. */
-  async addAsync(inputs: readonly SecretInput[]): Promise<SecretReport[]> {
-    const { needles, reports, metas } = await inTurns(this.expand(inputs, Infinity));
+  /**
+   * Adds secrets: in turns with everything else, and many of them are built by another thread where the engine can. Calls must not overlap, but {@link learn} may be called.
+   * Rejects as {@link add} throws; with `names` unchecked not for a name.
+   */
+  async addAsync(inputs: readonly SecretInput[], names: "checked" | "unchecked" = "checked"): Promise<SecretReport[]> {
+    const { needles, reports, metas } = await inTurns(this.expand(inputs, Infinity, "caller"));
+    const late = this.lateNeedles;
+    const all = [...late, ...needles];
+    let group: Group | undefined;
     if (needles.length > 0) {
-      const late = this.lateNeedles;
-      const all = [...late, ...needles];
       const table = await inTurns(tableOf(all));
       const { factory, limits } = this.context;
       const isSmall = needles.length <= limits.inlineBuildNeedles && bytesOf(needles) <= limits.inlineBuildBytes;
       const building = isSmall ? factory.build(table) : factory.buildAsync(table);
       // Described while another thread builds.
       const description = await inTurns(this.describe(all, table));
-      const group = { set: await building, ...description };
-      if (this.lateNeedles === late) {
-        this.publish(all, group);
-      } else {
-        // A rule found a value meanwhile: what is late now has that one, too, and stays.
-        this.frozen.push(group);
-        wipe(needles);
-      }
+      group = { set: await building, ...description };
       table.bytes.fill(0);
+    }
+    try {
+      if (names === "checked") await inTurns(this.checkNames(inputs, group));
+    } catch (error) {
+      drop(group, needles);
+      throw error;
+    }
+    if (group === undefined || this.lateNeedles === late) {
+      if (group !== undefined) this.publish(all, group);
+    } else {
+      // A rule found a value meanwhile: what is late now has that one, too, and stays.
+      this.frozen.push(group);
+      wipe(needles);
     }
     this.remember(metas);
     return reports;
@@ -145,6 +190,7 @@ export class SecretStore {
     wipe(this.lateNeedles);
     this.lateNeedles = [];
     this.metas.clear();
+    this.names.clear();
   }
 
   private *describe(needles: readonly OwnedNeedle[], table: NeedleTable): Generator<number, Omit<Group, "set">> {
@@ -174,13 +220,17 @@ export class SecretStore {
 
   /** Only when they are looked for: until then one that is handed over again is no duplicate. */
   private remember(metas: ReadonlyMap<string, SecretMeta>): void {
-    for (const [fingerprint, meta] of metas) this.metas.set(fingerprint, meta);
+    for (const [fingerprint, meta] of metas) {
+      this.metas.set(fingerprint, meta);
+      if (meta.isLearned !== true) this.names.add(meta.name);
+    }
   }
 
   /** Throws before anything is expanded if an input is wrong. */
   private *expand(
     inputs: readonly SecretInput[],
     maxNeedleBytes: number,
+    origin: "caller" | "rule",
   ): Generator<number, { needles: OwnedNeedle[]; reports: SecretReport[]; metas: Map<string, SecretMeta> }> {
     const { limits, salience } = this.context;
     const options = { ...salience, maxLeaves: limits.maxLeaves, maxNeedleBytes: Math.min(limits.maxNeedleBytes, maxNeedleBytes) };
@@ -202,7 +252,7 @@ export class SecretStore {
       value.fill(0);
       reports.push(...reportsOf(name, expansion, twin));
       if (expansion.refused !== undefined || twin !== undefined) continue;
-      const secret: SecretMeta = { name, fingerprint };
+      const secret: SecretMeta = { name, fingerprint, ...(origin === "rule" && { isLearned: true }) };
       metas.set(fingerprint, secret);
       for (const needle of expansion.needles) needles.push({ ...needle, secret });
     }
@@ -224,6 +274,12 @@ const bytesOf = (needles: readonly Needle[]): number => needles.reduce((sum, { b
 
 function wipe(needles: readonly Needle[]): void {
   for (const { bytes } of needles) bytes.fill(0);
+}
+
+/** Frees what was made of secrets that are refused. */
+function drop(group: Group | undefined, needles: readonly Needle[]): void {
+  group?.set.release();
+  wipe(needles);
 }
 
 /** The engine keeps the text that a regular expression matched last, for `RegExp.$1` and its kin: makes that a text without secrets. */

@@ -51,7 +51,7 @@ export function controlRoutes(jobs: Jobs, tokens: Tokens, status: () => object, 
       path: "/v1/jobs/:job/secrets",
       async handle(call) {
         const secrets = await readBatch(call);
-        const { generation, reports, exposed } = await jobs.addSecrets(jobOf(call), secrets);
+        const { generation, reports, exposed } = await jobs.addSecrets(jobOf(call), secrets).catch(refuseInput);
         for (const { value } of secrets) if (value instanceof Uint8Array) value.fill(0);
         const places = exposed.map(({ stream, secret, offset, length, line }) => ({ stream, secret, offset, length, line }));
         json(call.response, 200, { generation, reports, exposed: places });
@@ -107,6 +107,13 @@ function checkIsNoJob({ jobs }: Connection): void {
 }
 
 /** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */
+/** Codes of what is wrong with secrets themselves: trying again later does not help. */
+const OF_INPUT: readonly string[] = ["LV_USAGE", "LV_SECRET_NAME", "LV_SECRET_TOO_LONG"];
+
+function refuseInput(error: unknown): never {
+  throw error instanceof LogveilError && OF_INPUT.includes(error.code) ? new Refusal(400, `${error.code}: ${error.message}`) : error;
+}
+
 async function readBatch({ request, response }: Call): Promise<SecretInput[]> {
   leave(request, response);
   const pieces: Buffer[] = [];

@@ -148,6 +148,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     Store.open({ ...options.store, log }),
     options.upstream && import("./forwarding.js"),
   ]);
+  engine.checkMask();
   tellSecrets(reports, log);
   const gate = new Gate(engine);
   const accounts = new Accounts(

@@ -56,3 +56,26 @@ test("what is found in the command's own words is no finding", () => {
   expect(JSON.parse(err.trim().split("\n").at(-1)!)).toMatchObject({ type: "summary", findings: 0 });
   expect(commandEnv["MY_TOKEN"]).toBe(SECRET);
 });
+
+test("a secret's name that holds a value, and a mask text that does or that a rule masks, are refused at start", () => {
+  const dir = newFolder();
+  const list = join(dir, "list.jsonl");
+  writeFileSync(list, `{"name":"x-${SECRET}","value":"another-value-1"}\n`);
+  expect(logveil(["scrub", ...WITH, "--secrets", list], { input: "x" })).toMatchObject({
+    code: 2,
+    out: "",
+    err: expect.stringMatching(/^logveil: secret x-\*\*\*: its name holds the value of secret .*; give it another name/),
+  });
+  const fixed = ["--mask", "fixed", "--mask-text"];
+  const token = `ghp_${"aB3dE5gH7j".repeat(4).slice(0, 36)}`;
+  expect(logveil(["scrub", ...WITH, ...fixed, `<${SECRET}>`], { input: SECRET })).toMatchObject({
+    code: 2,
+    out: "",
+    err: "logveil: the text of the mask holds secret MY_TOKEN, which it would print; choose another (--mask-text, mask.text)\n",
+  });
+  expect(logveil(["scrub", ...fixed, token], { input: "x" })).toMatchObject({
+    code: 2,
+    out: "",
+    err: expect.stringContaining("is masked in turn by rule github-token"),
+  });
+});

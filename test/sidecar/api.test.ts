@@ -243,6 +243,20 @@ test("a batch of secrets that is none is refused, by its line", async () => {
   }
 });
 
+test("a secret whose name holds a value is refused, and nothing of its batch is taken", async () => {
+  const { sidecar } = await start();
+  const control = { socket: sidecar.socket! };
+  const refused = await call(
+    control,
+    "POST",
+    "/v1/jobs/j/secrets",
+    '{"name":"x-job-value-1234","value":"other-value-1"}\n{"name":"A","value":"job-value-1234"}\n',
+  );
+  expect(refused.status).toBe(400);
+  expect(JSON.parse(refused.body)).toMatchObject({ message: expect.stringMatching(/^LV_SECRET_NAME: secret x-\*\*\*: its name holds the value of secret A/) });
+  expect((await call(control, "POST", "/v1/jobs/j/secrets", '{"name":"A","value":"job-value-1234"}\n')).status).toBe(200);
+});
+
 test("tokens open their own job and no other", async () => {
   const { sidecar } = await start({ tokensRequired: true });
   const socket = { socket: sidecar.socket! };
