@@ -56,7 +56,7 @@ describe.each(ENGINES)("$engine", ({ engine: kind }) => {
       await expect(engine.scope("job").addSecrets(secrets)).rejects.toEqual(refused("LV_SECRET_NAME"));
       // Nothing has changed: what is handed over with another name is masked, and no duplicate.
       const reports = await engine.addSecrets(secrets.map(({ value }, i) => ({ name: `N${i}`, value })));
-      expect(reports.map(({ kind }) => kind)).not.toContain("duplicate");
+      expect(reports.map((each) => each.kind)).not.toContain("duplicate");
       expect(engine.redact(`x ${VALUE} y`)).toMatch(/^x \[REDACTED:N\d\] y$/);
       engine.close();
     });
