@@ -83,7 +83,11 @@ export interface Verification {
 /** Verifies an audit file, or a folder of them. Throws `LV_USAGE`, `LV_IO`, `LV_AUDIT_KEY`; damage is no error but the result. */
 export async function verifyAudit(path: string, options: VerifyOptions = {}): Promise<Verification> {
   try {
-    return await verify(path, options);
+    return await verify(path, options).catch((error: NodeJS.ErrnoException) => {
+      // A writer may have removed the oldest file meanwhile.
+      if (error.code !== "ENOENT") throw error;
+      return verify(path, options);
+    });
   } catch (error) {
     if (error instanceof LogveilError) throw error;
     const { code } = error as NodeJS.ErrnoException;

@@ -21,7 +21,7 @@ export interface EvidenceOptions {
   readonly waitMs: number;
 }
 
-/** The evidence of a sidecar; `close` ends its timer. */
+/** The evidence of a sidecar; `close` appends what waits, before the audit is closed. */
 export interface AuditEvidence extends Evidence {
   close(): void;
 }
@@ -42,9 +42,10 @@ export function auditEvidence(audit: Audit, { waitMs }: EvidenceOptions): AuditE
     flush(share);
     return inTime(audit.settled(share), waitMs);
   };
-  const timer = setInterval(() => {
+  const flushAll = (): void => {
     for (const share of waiting.keys()) flush(share);
-  }, FLUSH_MS);
+  };
+  const timer = setInterval(flushAll, FLUSH_MS);
   timer.unref();
   return {
     record(job, stream, offset, policy) {
@@ -72,7 +73,10 @@ export function auditEvidence(audit: Audit, { waitMs }: EvidenceOptions): AuditE
       const { writingMs } = audit.stats;
       return writingMs > STUCK_MS ? `the audit has been waiting for the disk for ${Math.round(writingMs / 1000)} s` : undefined;
     },
-    close: () => clearInterval(timer),
+    close() {
+      clearInterval(timer);
+      flushAll();
+    },
   };
 }
 

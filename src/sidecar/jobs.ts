@@ -202,6 +202,8 @@ export class Jobs {
     const exposed = job.exposed.splice(0);
     // On disk before the answer: the next process knows what it lacks.
     await job.handed.add(secrets.map((secret) => secret.name));
+    // And so is what had left already.
+    if (exposed.length > 0) await this.accounts.evidence.settled(name);
     return { generation: ++job.generation, reports, exposed };
   }
 

@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Audit, openAudit } from "../../src/audit/audit.js";
 import type { AuditOptions } from "../../src/audit/options.js";
 import { verifyAudit } from "../../src/audit/verify.js";
-import { auditEvidence } from "../../src/sidecar/evidence.js";
+import { type AuditEvidence, auditEvidence } from "../../src/sidecar/evidence.js";
 import { LineStarts } from "../../src/sidecar/lines.js";
 import type { Sidecar } from "../../src/sidecar/serve.js";
 import type { Finding } from "../../src/types.js";
@@ -31,10 +31,7 @@ const recordsOf = (dir: string): Fields[] =>
   );
 
 /** A sidecar with an audit whose disk can be made to wait, or to be full. */
-async function audited(
-  options: Partial<AuditOptions> = {},
-  waitMs = 20_000,
-): Promise<{ sidecar: Sidecar; audit: Audit; dir: string; disk: Disk; logs: string[] }> {
+async function audited(options: Partial<AuditOptions> = {}, waitMs = 20_000): Promise<Audited> {
   const dir = join(temporary(), "audit");
   const disk: Disk = { wait: Promise.resolve(), isFull: false };
   const audit = await openAudit({
@@ -59,8 +56,16 @@ async function audited(
     evidence.close();
     await audit.close().catch(() => undefined);
   });
-  const { sidecar, logs } = await start({ evidence, engine: { secrets: [{ name: "GLOBAL", value: SECRET }], limits: { holdBackMs: 20 } } });
-  return { sidecar, audit, dir, disk, logs };
+  const { sidecar } = await start({ evidence, engine: { secrets: [{ name: "GLOBAL", value: SECRET }], limits: { holdBackMs: 20 } } });
+  return { sidecar, audit, evidence, dir, disk };
+}
+
+interface Audited {
+  readonly sidecar: Sidecar;
+  readonly audit: Audit;
+  readonly evidence: AuditEvidence;
+  readonly dir: string;
+  readonly disk: Disk;
 }
 
 interface Disk {
@@ -138,6 +143,28 @@ describe("a noisy job", () => {
       { type: "summary", total: 100, outputBlake3: expect.any(String), causes: [{ secret: "GLOBAL", count: 100, line: 1, offset: 2 }] },
     ]);
     expect(await verifyAudit(dir)).toMatchObject({ ok: true, differences: [] });
+  });
+});
+
+describe("answers", () => {
+  test("a late secret's exposures are on record before they are told", async () => {
+    const { sidecar, dir } = await audited();
+    await post(sidecar, "j", "late-secret-2468013579 was here\n");
+    const late = JSON.stringify({ name: "LATE", value: "late-secret-2468013579" });
+    const told = await call({ socket: sidecar.socket! }, "POST", "/v1/jobs/j/secrets", late);
+    expect([told.status, recordsOf(dir).filter(({ kind }) => kind === "exposed").length]).toEqual([200, 1]);
+  });
+
+  test("what was found when the sidecar ends is on record, also of a request that was cut off", async () => {
+    const { sidecar, audit, evidence, dir } = await audited();
+    await post(sidecar, "j", `${NOISE.repeat(3)}and no line end`);
+    const record = evidence.record("cut", "off", 0, "");
+    record.finding({ kind: "masked", secret: "S", variant: "plain", fingerprint: "AAAAAAAA", stream: "off", line: 1, offset: 0, length: 9 });
+    await sidecar.close(1000);
+    evidence.close();
+    await audit.close();
+    expect([findingsOf(dir, "j"), findingsOf(dir, "cut")]).toEqual([3, 1]);
+    expect(await verifyAudit(dir)).toMatchObject({ ok: true, closed: true, differences: [] });
   });
 });
 
