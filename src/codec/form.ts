@@ -144,9 +144,9 @@ class Look {
       if (this.isStructure && byte === QUOTE && this.depth > 0) return "json";
       if (this.isStructure) this.isStructure = this.isJsonSoFar(byte);
       if (!this.isStructure && (byte <= SPACE || byte >= DEL)) return "text";
-      this.seen++;
+      if (++this.seen === MAX_SNIFFED_BYTES) return this.atEnd;
     }
-    return this.seen < MAX_SNIFFED_BYTES ? undefined : this.atEnd;
+    return undefined;
   }
 
   /** Of a body that has gone on for so long as JSON without a string, damage is the worst that can come. */

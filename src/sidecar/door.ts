@@ -250,7 +250,12 @@ export class Door {
     // Node's parser drops what has come behind a request that asks for an upgrade: its client is to send that on another connection.
     if ((this.isClosing || connection.isSurplus || request.headers.upgrade !== undefined) && !isHttp2(request)) response.shouldKeepAlive = false;
     if (connection.isSurplus || this.requests > this.limits.maxConnections)
-      return refuse(request, response, new Refusal(503, "too many connections at a time: try again", { "retry-after": "5" }), this.observer);
+      return refuse(
+        request,
+        response,
+        new Refusal(503, "too many connections or requests: try again later, or raise limits.maxConnections", { "retry-after": "5" }),
+        this.observer,
+      );
     void this.handle(request, response, connection);
   }
 

@@ -84,5 +84,5 @@ export function refusalOf(error: unknown): Refusal {
   const isUnreached = error instanceof errors.ConnectTimeoutError || UNREACHED.includes((error as NodeJS.ErrnoException).code ?? "");
   return isUnreached
     ? new Refusal(503, "the log storage cannot be reached", later, "upstream")
-    : new Refusal(502, "the log storage broke off, or its answer is none", later);
+    : new Refusal(502, "the log storage closed the connection or sent an invalid response", later);
 }

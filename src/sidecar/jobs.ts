@@ -115,8 +115,14 @@ export class Jobs {
   /** Opens a stream when it is its job's turn, in the place of one that failed. */
   private async open(job: Job, name: string, over: Over | undefined, failed: JobStream | undefined): Promise<JobStream> {
     await failed?.close();
-    const full = job.open >= this.limits.maxStreams ? `job has ${job.open}` : this.taken >= this.limits.maxOpen ? `there are ${this.taken}` : undefined;
-    if (full !== undefined) throw new Refusal(503, `${full} open streams, the most there may be`, { "retry-after": "10" });
+    const { maxStreams, maxOpen } = this.limits;
+    const full =
+      job.open >= maxStreams
+        ? `the job has ${job.open} open streams, the limit limits.maxStreamsPerJob`
+        : this.taken >= maxOpen
+          ? `there are ${this.taken} open streams, the limit limits.maxStreams`
+          : undefined;
+    if (full !== undefined) throw new Refusal(503, `${full}: try again later`, { "retry-after": "10" });
     job.open++;
     this.taken++;
     let leave: (() => void) | undefined;
@@ -174,7 +180,8 @@ export class Jobs {
   private job(name: string): Job {
     let job = this.jobs.get(name);
     if (job === undefined) {
-      if (this.jobs.size >= this.limits.maxJobs) throw new Refusal(503, `${this.jobs.size} jobs are open, the most there may be`, { "retry-after": "10" });
+      if (this.jobs.size >= this.limits.maxJobs)
+        throw new Refusal(503, `${this.jobs.size} jobs are open, the limit jobs.maxJobs: try again later`, { "retry-after": "10" });
       job = new Job(name, this.engine.scope(name), new HandedSecrets(this.store, name));
       this.jobs.set(name, job);
     }

@@ -163,7 +163,10 @@ export class RequestBody {
 
   private hold(bytes: number): void {
     if (this.heldBytes + bytes > this.context.maxHeldBytes) throw this.tooLarge();
-    if (!this.held.take(bytes)) throw new Refusal(503, "too many bodies with digests are under way", { "retry-after": "1" });
+    if (!this.held.take(bytes))
+      throw new Refusal(503, "too many bodies with digests are under way: try again, raise limits.maxHeld, or send digests as trailers", {
+        "retry-after": "1",
+      });
     this.heldBytes += bytes;
   }
 

@@ -89,7 +89,7 @@ export class FairShare {
 
   private refuse(): Refusal {
     this.refused++;
-    return new Refusal(503, "too many come at a time: try again later", { "retry-after": "5" });
+    return new Refusal(503, "too many requests are waiting: try again later, or raise limits.queueTimeout", { "retry-after": "5" });
   }
 
   private serve(job: string, queue: Queue): void {

@@ -167,7 +167,7 @@ class Listeners implements Syslog {
       this.tell(`${at}: ${why}`);
     };
     server.maxConnections = context.limits.maxConnections;
-    server.on("drop", () => refused(`${server.maxConnections} connections, the most there may be, so no more are taken; raise limits.maxConnections`));
+    server.on("drop", () => refused(`${server.maxConnections} connections are open, the limit limits.maxConnections: no more are taken`));
     server.on("tlsClientError", (error, socket: Socket) => {
       socket.destroy();
       refused(`a client without TLS, or without a certificate that is accepted: ${nameOf(error)}`);

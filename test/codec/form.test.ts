@@ -159,6 +159,22 @@ describe.each(ENGINES)("what is not quite a form, $engine", ({ engine: name }) =
     engine.close();
   });
 
+  test("what a long body looks like does not depend on how it is cut", () => {
+    const engine = open();
+    // By the beginning a form, though a space comes behind it.
+    const body = Buffer.from(`a=${"x".repeat(20_000)} ${secrets[0]!}`);
+    const long = Buffer.from(`[${"1,".repeat(9000)}"s\\u0065+cret/va lue9"]`);
+    for (const [raw, end] of [
+      [body, " %5BREDACTED%3AS0%5D"],
+      [long, '1,"[REDACTED:S0]"]'],
+    ] as const) {
+      const output = through(engine, [raw]).toString();
+      expect(output.endsWith(end)).toBe(true);
+      for (const at of [1, 16_383, 16_384, 16_385, 19_000]) expect(through(engine, cut(raw, [at])).toString()).toBe(output);
+    }
+    engine.close();
+  });
+
   test("silence lets go what no reading can make a secret of", () => {
     const engine = open();
     const body = form.open(() => engine.stream());
