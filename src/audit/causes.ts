@@ -27,7 +27,7 @@ export interface CauseFields {
 }
 
 /** Causes of one secret or rule that are told apart by their fingerprints; of further ones, findings share a cause in which each has its fingerprint. */
-const MAX_FINGERPRINTS = 64;
+const MAX_FINGERPRINTS = 16;
 /** Characters of a fingerprint as the engine makes them. */
 const FINGERPRINT_CHARACTERS = 8;
 /** From so many on the findings must be recorded: keeps their memory and their record small. */

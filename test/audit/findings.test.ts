@@ -130,7 +130,7 @@ describe("a ledger's findings", () => {
     const all = Array.from({ length: 400 }, (_, i) => found(i, { secret: "jwt", rule: "jwt", confidence: "high", fingerprint: String(i).padStart(8, "A") }));
     for (const each of all) own.finding(each);
     const { causes } = own.findings() as FindingsEntry;
-    expect(causes).toHaveLength(65);
+    expect(causes).toHaveLength(17);
     expect(causes.at(-1)).not.toHaveProperty("fingerprint");
     const read = sorted(causes.flatMap(placesOf));
     expect(read).toEqual(all.map(({ offset, length, fingerprint }) => ({ offset, length, fingerprint })));
