@@ -131,12 +131,12 @@ export function checkMaskText({ text, style }: MaskOptions, policy: Policy, grou
   const bytes = Buffer.from(text);
   const [place] = placesIn(context.factory, groups, context.limits.maxGapBytes, bytes);
   const wrong = (what: string, facts: Record<string, unknown>): LogveilError =>
-    new LogveilError("LV_MASK_TEXT", `the text of the mask ${what}; choose another (--mask-text, mask.text)`, { facts });
-  if (place !== undefined) throw wrong(`holds secret ${place.secret.name}, which it would print`, { secret: place.secret.name });
+    new LogveilError("LV_MASK_TEXT", `${what}; choose another text (--mask-text, mask.text)`, { facts });
+  if (place !== undefined) throw wrong(`the mask text contains the secret ${place.secret.name}`, { secret: place.secret.name });
   if (policy.rules === undefined) return;
   for (const [before, after] of PLACES) {
     const rule = ruleThatChanges(policy.rules, [before, text, after], context);
-    if (rule !== undefined) throw wrong(`is masked in turn by rule ${rule}${before === "" ? "" : `, behind ${before}`}`, { rule });
+    if (rule !== undefined) throw wrong(`rule ${rule} masks the mask text${before === "" ? "" : ` after ${before}`}`, { rule });
   }
 }
 

@@ -1,5 +1,5 @@
 /** The command line: parses with commander from the option table, loads only the command that runs, turns errors into messages and exit codes. */
-import { readFileSync, unlinkSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { LogveilError } from "../errors.js";
 import { ALLOW } from "./guard.js";
@@ -134,7 +134,7 @@ export function runCommand(): Promise<number> {
       // `run` listens too and passes signals on, `serve` ends what is under way; everything else stops, without its temporary files.
       if (process.argv[2] === "run" || process.argv[2] === "serve") return;
       void import("./replace.js").then(({ temporaryFiles }) => {
-        for (const file of temporaryFiles()) unlinkSync(file);
+        for (const file of temporaryFiles()) rmSync(file, { force: true });
         process.kill(process.pid, signal);
       });
     });

@@ -223,11 +223,11 @@ const LF = 0x0a;
 
 const changed = (message: string, file: string): LogveilError => new LogveilError("LV_CHANGED", message, { facts: { file } });
 const changedError = (file: string): LogveilError =>
-  changed(`${file} was changed while it was masked, so it is left as it is; try again when nothing writes to it`, file);
+  changed(`${file} changed while it was being masked, so it is left as it is; try again when nothing writes to it`, file);
 const lostError = (file: string): LogveilError =>
-  changed(`${file} is masked, but another program wrote to it in the moment of its replacement, and that is lost; have it close the file first`, file);
+  changed(`${file} is masked, but another program changed it during the replacement, and that change is lost; stop the program first`, file);
 const openError = (file: string): LogveilError =>
-  changed(`${file} is masked, but another program keeps it open and goes on writing to the old file, which is lost; have it open the file again`, file);
+  changed(`${file} is masked, but another program keeps the old file open, and its further lines are lost; have it reopen its log`, file);
 
 /** Masks a file into `target`, whose folder exists. Throws `LV_NOT_CLEAN`, `LV_IO`; nothing is written then. */
 export async function scrubTo(file: string, target: string, machine: RedactorStream, reading: Reading): Promise<void> {

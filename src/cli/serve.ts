@@ -100,7 +100,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
   const whole = await sidecar.close(config.shutdown.grace);
   evidence.close();
   await audit.close();
-  return whole ? EXIT.OK : EXIT.FINDINGS;
+  return whole ? EXIT.OK : EXIT.PARTIAL;
 }
 
 const auditOptions = ({ audit }: Config): AuditOptions => ({

@@ -61,7 +61,7 @@ function nameError(shown: string, owner: string): LogveilError {
   const whose = shown === owner ? "of a secret" : `of secret ${owner}`;
   return new LogveilError(
     "LV_SECRET_NAME",
-    `secret ${shown}: its name holds the value ${whose}, and names are shown; give it another name, or leave one of them out`,
+    `secret ${shown}: the name contains the value ${whose}, and logveil prints names; rename it, or leave one of them out`,
     {
       facts: { name: shown, secret: owner },
     },

@@ -106,7 +106,6 @@ function checkIsNoJob({ jobs }: Connection): void {
   if (jobs !== undefined && jobs.length > 0) throw new Refusal(403, "the certificate of a job does not open the control API");
 }
 
-/** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */
 /** Codes of what is wrong with secrets themselves: trying again later does not help. */
 const OF_INPUT: readonly string[] = ["LV_USAGE", "LV_SECRET_NAME", "LV_SECRET_TOO_LONG"];
 
@@ -114,6 +113,7 @@ function refuseInput(error: unknown): never {
   throw error instanceof LogveilError && OF_INPUT.includes(error.code) ? new Refusal(400, `${error.code}: ${error.message}`) : error;
 }
 
+/** A batch: lines as in a list of secrets. Errors name the line, never its bytes. */
 async function readBatch({ request, response }: Call): Promise<SecretInput[]> {
   leave(request, response);
   const pieces: Buffer[] = [];

@@ -262,10 +262,11 @@ function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
     tls: options.tls,
     ...(forwarding !== undefined && { otherwise: forwarding.forward }),
   });
-  const reloaded = (): Reloading["last"] => options.reloading?.last ?? { at: parts.since, ok: true, needsRestart: [] };
+  const reloading = options.reloading && maskedReloading(options.reloading, parts.engine);
+  const reloaded = (): Reloading["last"] => reloading?.last ?? { at: parts.since, ok: true, needsRestart: [] };
   const gauges = (): Gauges => gaugesNow(parts, reloaded());
   const status = (): object => statusOf(gauges(), accounts.figures, parts.engine.policy, reloaded());
-  const controls = controlRoutes(jobs, tokens, status, options.reloading);
+  const controls = controlRoutes(jobs, tokens, status, reloading);
   const control = serveRoutes(controls, { ...served, answered: counted("control") });
   // Never in cleartext.
   const remote = options.control && options.controlTls && serveRoutes(controls, { ...served, answered: counted("control"), tls: options.controlTls });
@@ -274,6 +275,24 @@ function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
     served,
   );
   return { data, control, admin, remote };
+}
+
+/** Errors of a reload name paths and fields, which may hold a secret: whoever asked for it gets them masked. */
+function maskedReloading(reloading: Reloading, engine: Engine): Reloading {
+  const masked = (text: string): string => engine.redact(text, { name: "log" });
+  return {
+    get last() {
+      const { error, ...rest } = reloading.last;
+      return { ...rest, ...(error !== undefined && { error: masked(error) }) };
+    },
+    run: () =>
+      reloading.run().catch((error: unknown) => {
+        if (!(error instanceof LogveilError)) throw error;
+        const { code, message, facts } = error;
+        const problems = (facts["problems"] as readonly string[] | undefined)?.map(masked);
+        throw new LogveilError(code, masked(message), { cause: error, facts: { ...facts, ...(problems && { problems }) } });
+      }),
+  };
 }
 
 function gaugesNow({ options, engine, jobs, accounts, gate, opening, forwarding, isStarted, isDraining }: Parts, reloaded: Reloading["last"]): Gauges {

@@ -27,6 +27,19 @@ async function masked({ port }: Process, stream: string, text: string): Promise<
   return (await call({ port }, "GET", path)).body;
 }
 
+test("errors of a reload: paths that hold a secret come out masked in the answer, the status and the log", { timeout: 120_000 }, async () => {
+  const home = temporary();
+  const config = write(join(home, "logveil.yaml"), "log: { level: info }\n");
+  const { env, lines } = await serve(home, ["--config", config]);
+  const socket = join(home, "run/logveil/control.sock");
+  write(config, `secrets: { files: [/nonexistent/${SECRET}] }\n`);
+  const refused = await call({ socket }, "POST", "/v1/reload");
+  const status = await call({ socket }, "GET", "/v1/status");
+  const texts = [refused.body, status.body, logveil(env, ["reload"]).stderr, lines().join("\n")];
+  for (const text of texts) expect(text).toContain("/nonexistent/[REDACTED:BUILD_TOKEN]");
+  expect(texts.join("")).not.toContain(SECRET);
+});
+
 test("secrets, rules and actions that were changed are in force; what is wrong changes nothing", { timeout: 120_000 }, async () => {
   const home = temporary();
   const list = write(join(home, "secrets.env"), `A=${FIRST}\n`);

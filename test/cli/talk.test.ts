@@ -64,18 +64,18 @@ test("a secret's name that holds a value, and a mask text that does or that a ru
   expect(logveil(["scrub", ...WITH, "--secrets", list], { input: "x" })).toMatchObject({
     code: 2,
     out: "",
-    err: expect.stringMatching(/^logveil: secret x-\*\*\*: its name holds the value of secret .*; give it another name/),
+    err: expect.stringMatching(/^logveil: secret x-\*\*\*: the name contains the value of secret .*; rename it/),
   });
   const fixed = ["--mask", "fixed", "--mask-text"];
   const token = `ghp_${"aB3dE5gH7j".repeat(4).slice(0, 36)}`;
   expect(logveil(["scrub", ...WITH, ...fixed, `<${SECRET}>`], { input: SECRET })).toMatchObject({
     code: 2,
     out: "",
-    err: "logveil: the text of the mask holds secret MY_TOKEN, which it would print; choose another (--mask-text, mask.text)\n",
+    err: "logveil: the mask text contains the secret MY_TOKEN; choose another text (--mask-text, mask.text)\n",
   });
   expect(logveil(["scrub", ...fixed, token], { input: "x" })).toMatchObject({
     code: 2,
     out: "",
-    err: expect.stringContaining("is masked in turn by rule github-token"),
+    err: expect.stringContaining("rule github-token masks the mask text"),
   });
 });

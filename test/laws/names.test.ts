@@ -69,7 +69,7 @@ describe.each(ENGINES)("$engine", ({ engine: kind }) => {
         .catch((reason: Error) => reason);
       expect(error).toMatchObject({
         code: "LV_SECRET_NAME",
-        message: "secret a/***/b: its name holds the value of secret GLOBAL, and names are shown; give it another name, or leave one of them out",
+        message: "secret a/***/b: the name contains the value of secret GLOBAL, and logveil prints names; rename it, or leave one of them out",
         facts: { name: "a/***/b", secret: "GLOBAL" },
       });
       await expect(engine.scope("job").addSecrets([{ name: "ok", value: "GLOBAL" }])).rejects.toMatchObject({ facts: { name: "***", secret: "ok" } });

@@ -253,7 +253,9 @@ test("a secret whose name holds a value is refused, and nothing of its batch is 
     '{"name":"x-job-value-1234","value":"other-value-1"}\n{"name":"A","value":"job-value-1234"}\n',
   );
   expect(refused.status).toBe(400);
-  expect(JSON.parse(refused.body)).toMatchObject({ message: expect.stringMatching(/^LV_SECRET_NAME: secret x-\*\*\*: its name holds the value of secret A/) });
+  expect(JSON.parse(refused.body)).toMatchObject({
+    message: expect.stringMatching(/^LV_SECRET_NAME: secret x-\*\*\*: the name contains the value of secret A/),
+  });
   expect((await call(control, "POST", "/v1/jobs/j/secrets", '{"name":"A","value":"job-value-1234"}\n')).status).toBe(200);
 });
 
