@@ -117,7 +117,7 @@ for (const { name, prepare } of await rivals()) {
 benchFramings(engines, common);
 if (engines.includes("native")) {
   benchMatcher(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), ROUNDS);
-  benchRules(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), common);
+  await benchRules(texts[0].text.subarray(0, smoke ? SIZE : 12 << 20), common);
   benchCli(texts[0].text, common);
 }
 await benchAudit();

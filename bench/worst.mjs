@@ -1,11 +1,10 @@
 /** Inputs that were made to be slow to mask: those that an issue named, and those that `npm run fuzz -- cost` has found since (test/fuzz/corpus/cost). */
-import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { readCorpus } from "../test/fuzz/cost/grammar.mjs";
 import { root } from "./lib.mjs";
 
 const KEY_LINE = "MIIEowIBAAKCAQEAxk3vT9qLm2Rr8WyZs5bNd1HcJfUg7Pt0aXoQeKiVhBnMz4Cu";
 const BEGIN = "-----BEGIN RSA PRIVATE KEY-----";
-const FOUND = join(root, "test/fuzz/corpus/cost");
 
 /** `head` and then `unit`, repeated, as Latin-1; pushed in chunks of so many bytes. */
 const NAMED = [
@@ -27,19 +26,11 @@ const NAMED = [
   { name: "ordinary words, byte by byte", unit: "an ordinary line of some log, nothing to see\n", chunk: 1 },
 ];
 
-/** What the fuzzer keeps in the corpus; `framing` other than text is left to the suite. */
-function found() {
-  try {
-    return readdirSync(FOUND)
-      .filter((file) => file.endsWith(".json"))
-      .map((file) => ({ name: `found: ${file.slice(0, -".json".length)}`, ...JSON.parse(readFileSync(join(FOUND, file), "utf8")) }))
-      .filter(({ framing }) => framing === "text");
-  } catch {
-    return [];
-  }
+/** These, and what the fuzzer keeps in the corpus; in framings other than text they are left to the suite. */
+export async function worstInputs() {
+  const found = await readCorpus(join(root, "test/fuzz/corpus/cost"), join(root, "dist"));
+  return [...NAMED, ...found.filter(({ framing }) => framing === "text").map((each) => ({ ...each, name: `found: ${each.name}` }))];
 }
-
-export const worstInputs = () => [...NAMED, ...found()];
 
 /** So many bytes of an input. */
 export function inputOf({ head = "", unit }, bytes) {

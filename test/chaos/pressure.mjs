@@ -144,7 +144,7 @@ async function probe(until, times, work) {
 
 async function measure(sidecars, name, seconds, clients) {
   const until = Date.now() + seconds * 1000;
-  const inputs = worstInputs().map((input) => ({ input, body: inputOf(input, input.chunk < 1024 ? SMALL_BODY_BYTES : BODY_BYTES) }));
+  const inputs = (await worstInputs()).map((input) => ({ input, body: inputOf(input, input.chunk < 1024 ? SMALL_BODY_BYTES : BODY_BYTES) }));
   const faces = name in FACES ? [FACES[name]] : Object.values(FACES);
   const sent = { bytes: 0, requests: 0, refused: 0 };
   const [livez, fresh, line, proxied] = [[], [], [], []];

@@ -72,9 +72,13 @@ class Search {
     Object.assign(this, { grammar, measure, random, kinds: Object.keys(grammar) });
   }
 
+  of(kind) {
+    return { kind, ...this.random.pick(this.grammar[kind]), spellings: [] };
+  }
+
   piece() {
     const kind = this.random.pick(this.kinds);
-    return { kind, text: this.random.pick(this.grammar[kind]) };
+    return this.of(kind);
   }
 
   /** Measures an input and keeps it if it is the worst of its kind. */
@@ -90,16 +94,20 @@ class Search {
     if (excess > (before?.excess ?? 0)) this.worst.set(kind, { excess, each, genes });
   }
 
-  /** Each piece alone, in any order. */
+  /** Each piece alone, the kinds in turn: most have a few dozen, anchors and hits thousands. */
   seed(until) {
-    const all = this.kinds.flatMap((kind) =>
-      this.grammar[kind].flatMap((text) => [1, 64, 65_536].map((chunk) => ({ pieces: [{ kind, text }], head: [], chunk, framing: "text" }))),
+    const left = this.kinds.map((kind) =>
+      this.grammar[kind].flatMap((piece) =>
+        [1, 64, 65_536].map((chunk) => ({ pieces: [{ kind, ...piece, spellings: [] }], head: [], chunk, framing: "text" })),
+      ),
     );
-    while (all.length > 0 && Date.now() < until) {
-      const at = this.random.below(all.length);
-      this.try(all[at]);
-      all[at] = all.at(-1);
-      all.pop();
+    while (left.some((all) => all.length > 0) && Date.now() < until) {
+      for (const all of left.filter(({ length }) => length > 0)) {
+        const at = this.random.below(all.length);
+        this.try(all[at]);
+        all[at] = all.at(-1);
+        all.pop();
+      }
     }
   }
 
@@ -120,6 +128,11 @@ class Search {
     this.try(genes);
   }
 
+  spell(piece, way) {
+    piece.text = SPELLINGS[way](piece.text);
+    piece.spellings.push(way);
+  }
+
   change(genes) {
     const { random } = this;
     const { pieces } = genes;
@@ -129,10 +142,10 @@ class Search {
       () => pieces.length < MOST_PIECES && pieces.splice(random.below(pieces.length + 1), 0, this.piece()),
       () => pieces.length > 1 && pieces.splice(at, 1),
       () => (pieces[at] = this.piece()),
-      () => (pieces[at] = { kind: pieces[at].kind, text: random.pick(this.grammar[pieces[at].kind]) }),
+      () => (pieces[at] = this.of(pieces[at].kind)),
       () => pieces.length < MOST_PIECES && pieces.splice(at, 0, { ...pieces[at] }),
-      () => (pieces[at].text = SPELLINGS[random.pick(Object.keys(SPELLINGS))](pieces[at].text)),
-      () => pieces.length < MOST_PIECES && pieces.push({ kind: "control", text: "\n" }),
+      () => this.spell(pieces[at], random.pick(Object.keys(SPELLINGS))),
+      () => pieces.length < MOST_PIECES && pieces.push({ kind: "control", text: "\n", spellings: [] }),
       () => (genes.chunk = random.pick(CHUNKS)),
       () => (genes.framing = random.pick(FRAMINGS)),
       () => (genes.head = random.chance(0.3) ? [] : [...genes.head, this.piece()].slice(-4)),
@@ -163,7 +176,10 @@ function shrunk(measure, { genes }) {
     else at++;
   }
   const { chunk, framing } = least;
-  return { each: { head: textOf(least.head), unit: textOf(least.pieces), chunk, framing }, kind: `${chunkClass(chunk)} ${kindsOf(least.pieces)}` };
+  return {
+    each: { head: textOf(least.head), unit: textOf(least.pieces), chunk, framing, genes: least },
+    kind: `${chunkClass(chunk)} ${kindsOf(least.pieces)}`,
+  };
 }
 
 /** The worst, each without what it does not need, one of a kind. */
@@ -214,9 +230,11 @@ function print(judged) {
     );
 }
 
+/** Writes a case down: what a rule finds by the rule's name. */
 function keep(folder, { each }, engine) {
-  const { head, unit, chunk, framing } = each;
-  const json = `${JSON.stringify({ head, unit, chunk, framing, foundBy: engine })}\n`;
+  const { pieces, head, chunk, framing } = each.genes;
+  const named = (all) => all.map(({ text, rule, spellings }) => (rule === undefined ? { text } : { rule, spellings }));
+  const json = `${JSON.stringify({ head: named(head), pieces: named(pieces), chunk, framing, foundBy: engine })}\n`;
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, `${createHash("sha256").update(json).digest("hex").slice(0, 12)}.json`), json);
 }

@@ -1,4 +1,6 @@
 /** What inputs are made of: pieces of every grammar that the engine knows, by kind. A piece is bytes as a Latin-1 string. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Known secrets of every run: ordinary, one that repeats itself, one of several lines, and numbers. */
@@ -36,25 +38,41 @@ export const SPELLINGS = {
 
 const lines = (text) => text.split("\n").filter(Boolean);
 
-/** Kinds of pieces of a built library: `{ kind: [piece, …] }`. */
+/** An example of what each rule finds, by its id: generated, so that no file holds what looks like a credential. */
+async function examplesOf(dist) {
+  const [{ loadRules }, { cook }] = await Promise.all(["load", "recipes"].map((name) => import(`${dist}/rules/${name}.js`)));
+  const rules = loadRules([fileURLToPath(new URL("../../../patterns", import.meta.url))]);
+  return new Map(rules.flatMap(({ id, examples }) => examples.slice(0, 1).map((recipe) => [id, Buffer.from(cook(recipe, id).text).toString("latin1")])));
+}
+
+/** The text of a piece: itself, or the example of a rule, spelled in one way after the other. */
+function textOf({ text, rule, spellings = [] }, examples) {
+  return spellings.reduce((spelled, way) => SPELLINGS[way](spelled), text ?? examples.get(rule) ?? "");
+}
+
+/** Reads the inputs of a corpus: `{ head, unit, chunk, framing }` as measure.mjs takes them, by the names of their files. */
+export async function readCorpus(folder, dist) {
+  const examples = await examplesOf(dist);
+  const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith(".json")) : [];
+  return files.map((file) => {
+    const { head, pieces, chunk, framing } = JSON.parse(readFileSync(join(folder, file), "utf8"));
+    const [unit, first] = [pieces, head].map((list) => list.map((piece) => textOf(piece, examples)).join(""));
+    return { name: file.slice(0, -".json".length), head: first, unit, chunk, framing };
+  });
+}
+
+/** Kinds of pieces of a built library: `{ kind: [{ text, rule }, …] }`; `rule` where the text is its example. */
 export async function grammarOf(dist) {
-  const [{ packOf }, { loadRules }, { cook }] = await Promise.all(["builtin", "load", "recipes"].map((name) => import(`${dist}/rules/${name}.js`)));
+  const { packOf } = await import(`${dist}/rules/builtin.js`);
   const { table } = packOf({});
   const anchors = Array.from({ length: table.offsets.length - 1 }, (_, i) =>
     Buffer.from(table.bytes.subarray(table.offsets[i], table.offsets[i + 1])).toString("latin1"),
   );
-  const rules = loadRules([fileURLToPath(new URL("../../../patterns", import.meta.url))]);
   // What a rule finds: every one is judged to its end, masked, told of, perhaps learned.
-  const hits = rules.flatMap(({ id, examples }) =>
-    examples
-      .slice(0, 1)
-      .map((recipe) => Buffer.from(cook(recipe, id).text).toString("latin1"))
-      .filter(({ length }) => length < 2000),
-  );
+  const hits = [...(await examplesOf(dist))].filter(([, { length }]) => length < 2000).map(([rule, text]) => ({ text, rule }));
   const key = "MIIEowIBAAKCAQEAxk3vT9qLm2Rr8WyZs5bNd1HcJfUg7Pt0aXoQeKiVhBnMz4Cu";
-  return {
+  const texts = {
     anchor: anchors,
-    hit: hits,
     begin: ["RSA PRIVATE KEY", "PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK", "CERTIFICATE"].flatMap((what) => [
       `-----BEGIN ${what}-----`,
       `-----BEGIN ${what}`,
@@ -183,4 +201,5 @@ export async function grammarOf(dist) {
       JSON.stringify(value).slice(1, -2),
     ]),
   };
+  return { ...Object.fromEntries(Object.entries(texts).map(([kind, all]) => [kind, all.map((text) => ({ text }))])), hit: hits };
 }

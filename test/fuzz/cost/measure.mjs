@@ -81,9 +81,9 @@ export async function measurer(dist, engineName) {
       for (const bytes of SEARCH_BYTES[sizeOf(each.chunk)]) {
         const first = run(each, bytes, SEARCH_US);
         // Again: a first run compiles expressions, and the machine has other things to do.
-        const again = excess(first, each.chunk) < 0.5 || first.us > SEARCH_US ? first : run(each, bytes, SEARCH_US);
+        const again = excess(first, each.chunk) < 0.5 ? first : run(each, bytes, SEARCH_US);
         least = excess(first.us < again.us ? first : again, each.chunk);
-        if (first.us > SEARCH_US) break;
+        if (Math.min(first.us, again.us) > SEARCH_US) break;
       }
       return least;
     },
