@@ -256,18 +256,28 @@ class PortableAnchorStream implements AnchorStream {
   /** Whether what every match has comes before a byte that none has. True where the text ends before that is decided. */
   private reaches(text: Uint8Array, start: number, end: number, anchor: number): boolean {
     const { alphabets, reaches } = this.anchors.table;
-    const [most, passed, needed, list, set, count] = Array.from({ length: ANCHOR_SIZES.REACH }, (_, i) => reaches[anchor * ANCHOR_SIZES.REACH + i]!);
+    const first = anchor * ANCHOR_SIZES.REACH;
+    const most = reaches[first]!;
     if (most === 0) return true;
-    const until = start + most!;
-    let [hasByte, hasWord, run, longest] = [needed === 0, list === 0, 0, 0];
-    for (let at = end; at < Math.min(text.length, until); at++) {
+    const passed = reaches[first + 1]! * 256;
+    const needed = reaches[first + 2]!;
+    const list = reaches[first + 3]!;
+    const set = reaches[first + 4]! * 256;
+    const count = reaches[first + 5]!;
+    const until = start + most;
+    const last = Math.min(text.length, until);
+    let hasByte = needed === 0;
+    let hasWord = list === 0;
+    let hasRun = count === 0;
+    let run = 0;
+    for (let at = end; at < last; at++) {
       const byte = text[at]!;
-      hasByte ||= alphabets[(needed! - 1) * 256 + byte] === 1;
-      hasWord ||= this.wordStands(text, at, list! - 1);
-      run = alphabets[set! * 256 + byte] === 1 ? run + 1 : 0;
-      longest = Math.max(longest, run);
-      if (hasByte && hasWord && longest >= count!) return true;
-      if (alphabets[passed! * 256 + byte] === 0) return false;
+      hasByte ||= alphabets[(needed - 1) * 256 + byte] === 1;
+      hasWord ||= this.wordStands(text, at, list - 1);
+      run = alphabets[set + byte] === 1 ? run + 1 : 0;
+      hasRun ||= run >= count;
+      if (hasByte && hasWord && hasRun) return true;
+      if (alphabets[passed + byte] === 0) return false;
     }
     return text.length < until;
   }

@@ -2,7 +2,7 @@
  * Assignments: a name that holds a word such as `password` or `token`, an operator, a value. `NAME=value`, `"name": "value"`, `name => 'value'`, `<name>value</name>`,
  * `name%3Dvalue`. Read byte by byte, without a regular expression: logs are full of such words. The matcher has looked at the shape already ({@link hasShape}).
  */
-import { SHAPE } from "../core/anchors.js";
+import { hasShape, SHAPE } from "../core/anchors.js";
 import { byteSet, complement } from "./bytes.js";
 import { isGenerated, MOST_GENERATED_BYTES } from "./noise.js";
 import { LONGEST_SEQUENCE, skipSequence } from "./boundary.js";
@@ -44,6 +44,8 @@ export interface Assignment {
 
 /** The assignment whose name holds the word `[from, to)`; `more` if that depends on bytes to come. */
 export function readAssignment(text: StreamText, from: number, to: number): Assignment | "more" | undefined {
+  const shape = shapeOf(text, from, to);
+  if (shape !== true) return shape === "more" ? shape : undefined;
   let start = from;
   while (start > from - SHAPE.NAME_BYTES && isIn(NAME, text.at(start - 1))) start--;
   let at = to;
@@ -89,6 +91,18 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const other = isOther(text, begin, end, by, quote.quote !== 0);
   if (other !== false) return other === true ? undefined : other;
   return { ...kind, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
+}
+
+/** Bytes that the shape of an assignment is told by, behind its word. */
+const SHAPE_BYTES = SHAPE.NAME_BYTES + 2 * SHAPE.AROUND_BYTES + SHAPE.VALUE_BYTES + 2;
+/** A byte that ends every shape. */
+const NO_SHAPE = Buffer.from("\n");
+
+/** What the matcher asked of the word `[from, to)`, which takes the end of a chunk for a yes. */
+function shapeOf(text: StreamText, from: number, to: number): boolean | "more" {
+  const bytes = Buffer.from(text.latin1(from, to + SHAPE_BYTES), "latin1");
+  if (!hasShape(bytes, to - from)) return false;
+  return text.ended || bytes.length === to - from + SHAPE_BYTES || hasShape(Buffer.concat([bytes, NO_SHAPE]), to - from) || "more";
 }
 
 /** `PASSWORD=a(b;c{9Q` of a dump: what reaches to the next blank behind the operator, if it is a generated password. */

@@ -1,7 +1,7 @@
 /**
  * Blocks: PEM and PGP keys and their kin, from a begin to an end literal, over lines that may each have a prefix (a timestamp, a build step), or on one line with
- * `\n` spelled out, as strings have it. What is masked: begin and end literal, and on each line between them the last word and every long one, if the block's alphabet has all of it. A block without
- * an end is masked until it grows too long or its lines stop looking like a block.
+ * `\n` spelled out, as strings have it. What is masked: begin and end literal, and on each line between them the last word and every long one, if the block's alphabet
+ * has all of it. A block without an end is masked until it grows too long or its lines stop looking like a block.
  */
 import type { BlockRule, MappingRule } from "./compile.js";
 import { isNoise } from "./noise.js";
@@ -22,8 +22,14 @@ const LF = 0x0a;
 /** A line end as strings spell it, and strings in strings. */
 const SPELLED_END = /(?:\\{1,4}r)?\\{1,4}n/g;
 
-/** Where the line at `at` ends, or is cut for its length, and the next begins; undefined if that depends on bytes to come, or there are none. */
-export function lineAt(text: StreamText, at: number): { readonly end: number; readonly next: number } | undefined {
+export interface Line {
+  readonly end: number;
+  /** Where the next one begins. */
+  readonly next: number;
+}
+
+/** Where the line at `at` ends, or is cut for its length; undefined if that depends on bytes to come, or there are none. */
+export function lineAt(text: StreamText, at: number): Line | undefined {
   const newline = text.indexOf(LF, at);
   const limit = at + MAX_LINE_BYTES;
   if (newline >= 0 && newline <= limit) return { end: newline, next: newline + 1 };

@@ -11,7 +11,7 @@ import { type BlockRule, type Confidence, type MappingRule, type Rule, STOPS } f
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { type AnchorKind, evaluate, type Match } from "./evaluate.js";
 import { isOrdinary } from "./noise.js";
-import { type MappingBegin, mappingBegin, OpenMapping } from "./mapping.js";
+import { mappingBegin, OpenMapping } from "./mapping.js";
 import { rank, type RulePack } from "./pack.js";
 import { spellings } from "./spelled.js";
 import { StreamText } from "./text.js";
@@ -51,6 +51,12 @@ interface Run {
   readonly from: number;
 }
 
+/** A block or mapping that has not ended, and what its spans are told to. */
+interface Open {
+  readonly block: OpenBlock | OpenMapping;
+  readonly mask: (start: number, end: number) => void;
+}
+
 const BACKSLASH = 0x5c;
 const QUOTE = 0x22;
 /** Rules that are as sure as this teach what they find, unless they say otherwise, and mask what silence cuts off. */
@@ -64,7 +70,7 @@ export class Detector {
   private runs: Run[] = [];
   /** By alphabet the stretch of the chunk at hand that was walked last. */
   private readonly walked = new Map<ByteSet, { readonly from: number; readonly end: number }>();
-  private blocks: { readonly block: OpenBlock | OpenMapping; readonly mask: (start: number, end: number) => void }[] = [];
+  private blocks: Open[] = [];
   /** Everything before it may leave as far as the rules are concerned. */
   hold = 0;
   private readonly anchors: AnchorStream;
@@ -218,29 +224,32 @@ export class Detector {
   }
 
   private begin(candidate: Candidate, rule: BlockRule | MappingRule): void {
-    const begin = rule.kind === "block" ? blockBegin(rule, this.text, candidate.at) : mappingBegin(rule, this.text, candidate.at);
-    if (begin === "more") this.pending.push(candidate);
-    if (begin === "more" || begin === undefined || this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule)) return;
-    const [block, mask] =
-      typeof begin === "number" ? this.openBlock(candidate, rule as BlockRule, begin) : this.openMapping(candidate, rule as MappingRule, begin);
-    if (block.go(this.text, mask) === undefined) this.blocks.push({ block, mask });
+    const isOpen = this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule);
+    const open = rule.kind === "block" ? this.openBlock(candidate, rule, isOpen) : this.openMapping(candidate, rule, isOpen);
+    if (open === "more") this.pending.push(candidate);
+    if (open === "more" || open === undefined) return;
+    if (open.block.go(this.text, open.mask) === undefined) this.blocks.push(open);
   }
 
-  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, begin: number): [OpenBlock, (start: number, end: number) => void] {
+  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, isOpen: boolean): Open | "more" | undefined {
+    const begin = blockBegin(rule, this.text, at);
+    if (isOpen || typeof begin !== "number") return begin === "more" ? begin : undefined;
     const match: RuleMatch = { rule: number, start: at, end: begin, confidence: rule.confidence, variant: "plain" };
     this.host.found(match, "");
     this.host.mask(at, begin, match);
-    return [new OpenBlock(rule, at, begin), (start, end) => this.host.mask(start, end, match)];
+    return { block: new OpenBlock(rule, at, begin), mask: (start, end) => this.host.mask(start, end, match) };
   }
 
   /** Every value is a match of its own. */
-  private openMapping({ rule: number, at }: Candidate, rule: MappingRule, { isSpelled }: MappingBegin): [OpenMapping, (start: number, end: number) => void] {
+  private openMapping({ rule: number, at }: Candidate, rule: MappingRule, isOpen: boolean): Open | "more" | undefined {
+    const begin = mappingBegin(rule, this.text, at);
+    if (isOpen || begin === undefined || begin === "more") return begin === "more" ? begin : undefined;
     const mask = (start: number, end: number): void => {
       const match: RuleMatch = { rule: number, start, end, confidence: rule.confidence, variant: "plain" };
       this.host.found(match, this.text.latin1(start, end));
       this.host.mask(start, end, match);
     };
-    return [new OpenMapping(rule, at, this.text, isSpelled), mask];
+    return { block: new OpenMapping(rule, at, this.text, begin.isInString), mask };
   }
 
   private goOnWithBlocks(): void {

@@ -2,7 +2,7 @@
  * One anchor hit and one rule: is there a secret, and where? A pure question about the bytes of the stream: neither chunks nor other hits matter. `more` says that it
  * depends on bytes to come.
  */
-import { hasShape, SHAPE } from "../core/anchors.js";
+import { MAX_ANCHOR_BYTES } from "../core/anchors.js";
 import { type Assignment, PLAIN_VALUE, readAssignment } from "./assign.js";
 import { tokenMayEnd, tokenMayStart } from "./boundary.js";
 import { type ByteSet, EMPTY, interned } from "./bytes.js";
@@ -12,8 +12,8 @@ import { isNoise, isPhrase } from "./noise.js";
 import { classes, randomness, shannon } from "./random.js";
 import { compilePattern, type Pattern, type PatternMatch } from "./re2.js";
 import { reaches } from "./reach.js";
-import { isSpelled, readSpelled, type Spelled, spellings, stringStart } from "./spelled.js";
-import type { StreamText } from "./text.js";
+import { isSpelled, LONGEST_ESCAPE, readSpelled, type Spelled, spellings, stringStart } from "./spelled.js";
+import { LOOKBACK_BYTES, type StreamText } from "./text.js";
 
 /** A secret that a rule found: `[start, end)`, offsets in the stream. */
 export interface Match {
@@ -46,9 +46,10 @@ const BACKSLASH = 0x5c;
 
 /** How often what is spelled may be a spelling itself. */
 const MAX_SPELLED = 2;
-/** Bytes before a match that {@link accept} looks at, at most, and those before an anchor that are there whatever the chunks. */
+/** Bytes before a match that {@link accept} looks at, at most. */
 const AROUND_BYTES = 160;
-const MOST_BEFORE = 470;
+/** Bytes before an anchor that are there whatever the chunks: it may have begun in one that is gone, behind a backslash. */
+const MOST_BEFORE = LOOKBACK_BYTES - MAX_ANCHOR_BYTES - LONGEST_ESCAPE;
 
 /** Judges the hit of an anchor at `at`. Blocks are not judged here: they have a beginning and go on. */
 export function evaluate(rule: Rule, text: StreamText, at: number, anchor: AnchorKind, near?: Near): Match | "more" | undefined {
@@ -178,8 +179,6 @@ function beginsIn(rule: LineRule, text: StreamText, from: number, to: number): b
 }
 
 function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
-  const shape = shapeOf(text, at, length);
-  if (shape !== true) return shape === "more" ? shape : undefined;
   const found = readAssignment(text, at, at + length);
   if (found === "more" || found === undefined) return found;
   if (length <= SHORT_WORD_BYTES && !standsAlone(text, at, at + length)) return near?.("its word is part of another");
@@ -188,18 +187,6 @@ function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: 
   if (isHarmlessName(name)) return near?.("its name says that it is no secret");
   const match = accept(rule, text, at, start, end, near, (value) => valueFault(rule, value, found));
   return match === undefined || !open ? match : { ...match, alphabet: PLAIN_VALUE };
-}
-
-/** Bytes that the shape of an assignment is told by, behind its word. */
-const SHAPE_BYTES = SHAPE.NAME_BYTES + 2 * SHAPE.AROUND_BYTES + SHAPE.VALUE_BYTES + 2;
-/** A byte that ends every shape. */
-const NO_SHAPE = Buffer.from("\n");
-
-/** What the matcher asked, which takes the end of a chunk for a yes. */
-function shapeOf(text: StreamText, at: number, length: number): boolean | "more" {
-  const bytes = Buffer.from(text.latin1(at, at + length + SHAPE_BYTES), "latin1");
-  if (!hasShape(bytes, length)) return false;
-  return text.ended || bytes.length === length + SHAPE_BYTES || hasShape(Buffer.concat([bytes, NO_SHAPE]), length) || "more";
 }
 
 /** Words that are parts of others too often: `pass` in `passed`, `auth` in `author`. */

@@ -2,7 +2,7 @@
  * Mappings: the values of a mapping in YAML, or in JSON with a line for each, under one of some keys, in a document that an anchor begins: `data:` of a Kubernetes Secret.
  * Keys stay readable. Lines may have the prefix of the anchor's line, with other digits, or be spelled in a string.
  */
-import { blockBegin, lineAt, MAX_BEGIN_BYTES, MAX_BLOCK_BYTES, MAX_LINE_BYTES } from "./blocks.js";
+import { blockBegin, type Line, lineAt, MAX_BEGIN_BYTES, MAX_BLOCK_BYTES, MAX_LINE_BYTES } from "./blocks.js";
 import type { MappingRule } from "./compile.js";
 import { classes } from "./random.js";
 import { readSpelled } from "./spelled.js";
@@ -20,25 +20,30 @@ const SPELLED_LF = 0x6e;
 /** Where what begins a mapping ends. */
 export interface MappingBegin {
   readonly end: number;
-  /** It stands in a string: line ends are spelled `\n`. */
-  readonly isSpelled: boolean;
+  /** Line ends are spelled `\n`. */
+  readonly isInString: boolean;
 }
 
 /** Whether a mapping begins at `at`; `more` if that depends on bytes to come. */
 export function mappingBegin(rule: MappingRule, text: StreamText, at: number): MappingBegin | "more" | undefined {
   const end = blockBegin(rule, text, at);
   if (end === "more") return end;
-  if (end !== undefined) return { end, isSpelled: false };
+  if (end !== undefined) return { end, isInString: false };
   const spelled = readSpelled(text, at, 0, at + 2 * MAX_BEGIN_BYTES);
   const index = spelled?.indexOf(at);
   if (index === undefined) return undefined;
   const match = rule.begin().exec(spelled!.text.latin1(index, spelled!.text.total));
   if (match === null) return spelled!.text.ended ? undefined : "more";
-  return { end: spelled!.placeOf(index + match[0].length), isSpelled: true };
+  return { end: spelled!.placeOf(index + match[0].length), isInString: true };
+}
+
+interface StringLine extends Line {
+  /** None follows. */
+  readonly endsString?: true;
 }
 
 /** Where the line at `from` ends that stands in a string, and the next begins; undefined if that depends on bytes to come. */
-function spelledLineAt(text: StreamText, from: number): { readonly end: number; readonly next: number; readonly endsString?: true } | undefined {
+function spelledLineAt(text: StreamText, from: number): StringLine | undefined {
   for (let at = from; ; at++) {
     const byte = text.at(at);
     if (byte < 0) return text.ended && at > from ? { end: at, next: at, endsString: true } : undefined;
@@ -80,7 +85,7 @@ export class OpenMapping {
     readonly rule: MappingRule,
     readonly start: number,
     text: StreamText,
-    private readonly isSpelled: boolean,
+    private readonly isInString: boolean,
   ) {
     this.at = start;
     let line = start;
@@ -91,7 +96,7 @@ export class OpenMapping {
   /** Masks the values of lines that are complete, by calls of `mask`. Answers the offset behind the document when it has ended, else undefined. */
   go(text: StreamText, mask: (start: number, end: number) => void): number | undefined {
     for (;;) {
-      const line: ReturnType<typeof spelledLineAt> = this.isSpelled ? spelledLineAt(text, this.at) : lineAt(text, this.at);
+      const line: StringLine | undefined = this.isInString ? spelledLineAt(text, this.at) : lineAt(text, this.at);
       if (line === undefined) return undefined;
       const goesOn = this.line(text.latin1(this.at, line.end), mask) && line.endsString !== true;
       if (!goesOn || this.at - this.start > MAX_BLOCK_BYTES || this.outer > MAX_OUTER_LINES) return this.at;
@@ -102,7 +107,7 @@ export class OpenMapping {
   /** Whether a line begins at `at`, or the string that holds the lines. */
   private beginsLine(text: StreamText, at: number): boolean {
     const last = text.at(at - 1);
-    return last === LF || (this.isSpelled && (last === QUOTE || (last === SPELLED_LF && text.at(at - 2) === BACKSLASH)));
+    return last === LF || (this.isInString && (last === QUOTE || (last === SPELLED_LF && text.at(at - 2) === BACKSLASH)));
   }
 
   /** Everything before it has been decided. */

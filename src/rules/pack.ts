@@ -6,7 +6,7 @@ import { BIGRAMS } from "./bigrams.js";
 import { type ByteSet, EMPTY, keyOf, union } from "./bytes.js";
 import { type Anchor, type Confidence, CONFIDENCES, type LineRule, type Policy, type Rule } from "./compile.js";
 import type { AnchorKind } from "./evaluate.js";
-import { followOf, type Reach, reachOf } from "./reach.js";
+import { askedOf, type Reach } from "./reach.js";
 import { spelling, spellings } from "./spelled.js";
 
 export interface RulePack {
@@ -56,12 +56,14 @@ export function makePack(all: readonly Rule[], options: PackOptions = {}): RuleP
       const known = numbers.get(key);
       if (known === undefined) {
         numbers.set(key, literals.length);
-        literals.push({ literal, flags, length, bytes, isSpelling, rules: [index], token: beginsToken(rule), follow: followOf(rule), reach: reachOf(rule) });
+        literals.push({ literal, flags, length, bytes, isSpelling, rules: [index], token: beginsToken(rule), ...askedOf(rule) });
       } else {
-        literals[known]!.token &&= beginsToken(rule);
-        literals[known]!.follow = either(literals[known]!.follow, followOf(rule));
-        literals[known]!.reach = eitherReach(literals[known]!.reach, reachOf(rule));
-        if (!literals[known]!.rules.includes(index)) literals[known]!.rules.push(index);
+        const shared = literals[known]!;
+        const { follow, reach } = askedOf(rule);
+        shared.token &&= beginsToken(rule);
+        shared.follow = either(shared.follow, follow);
+        shared.reach = eitherReach(shared.reach, reach);
+        if (!shared.rules.includes(index)) shared.rules.push(index);
       }
     }
   });
@@ -176,7 +178,8 @@ const LOG_WORDS =
   "package packages testing tests building builds modules compile compiling installing installed executing execute production product development staging default version versions " +
   "session sessions options option configure configuration source sources script scripts passed password error errors warning information info true false https customer custom " +
   "encrypted decrypt crypto external internal enable disable container containers trailing training interface internet account counter code resource release create created require " +
-  "security sprockets lambda gitlab- metadata- alibaba session segment -security download downloading upload uploaded process processing project directory repository environment variables platform service server";
+  "download downloading upload uploaded process processing project directory repository environment variables platform service server security -security sprockets lambda gitlab- " +
+  "metadata- alibaba session segment";
 
 /** Where the five bytes begin that text is least likely to hold; 0 for an anchor that is too short. */
 function rarestFive(literal: string): number {

@@ -21,18 +21,28 @@ export interface Reach {
 
 /** Largest {@link Reach.most} that the matcher takes. */
 const MOST_REACH = 0xffff;
+/** Bytes of the longest word of a {@link Reach}. */
+const MOST_WORD_BYTES = 0xff;
 
-/** What must stand right behind an anchor, spelled or not. */
-export const followOf = ({ kind, follow }: Rule): Run => (kind === "line" ? { ...follow, set: spellings(follow.set) } : follow);
-
-const known = new WeakMap<Rule, { readonly reach: Reach | undefined }>();
-
-/** What must come further behind; undefined if nothing is known. */
-export function reachOf(rule: Rule): Reach | undefined {
-  let found = known.get(rule);
-  if (found === undefined) known.set(rule, (found = { reach: rule.kind === "line" ? lineReach(rule) : undefined }));
-  return found.reach;
+/** What must stand right behind an anchor, and what further behind (undefined if nothing is known), spelled or not. */
+export interface Asked {
+  readonly follow: Run;
+  readonly reach: Reach | undefined;
 }
+
+const known = new WeakMap<Rule, Asked>();
+
+export function askedOf(rule: Rule): Asked {
+  let asked = known.get(rule);
+  if (asked === undefined) {
+    const isLine = rule.kind === "line";
+    asked = { follow: isLine ? spelledRun(rule.follow) : rule.follow, reach: isLine ? lineReach(rule) : undefined };
+    known.set(rule, asked);
+  }
+  return asked;
+}
+
+const spelledRun = ({ set, count }: Run): Run => ({ set: spellings(set), count });
 
 function lineReach({ before, needs, words, run, after, bytes }: LineRule): Reach | undefined {
   if (before.max > 0 || 2 * after > MOST_REACH || (needs === EMPTY && words.length === 0 && run.count === 0)) return undefined;
@@ -44,7 +54,7 @@ function lineReach({ before, needs, words, run, after, bytes }: LineRule): Reach
     passed: spellings(bytes),
     needed: spellings(needs),
     words: [...new Set(spelled)],
-    run: { set: spellings(run.set), count: run.count },
+    run: spelledRun(run),
     most: 2 * after,
   };
 }
@@ -55,9 +65,8 @@ function lineReach({ before, needs, words, run, after, bytes }: LineRule): Reach
  */
 export function reaches(rule: LineRule, text: StreamText, at: number, length: number): number | "more" | undefined {
   const from = at + length;
-  const { set, count } = followOf(rule);
-  for (let offset = from; offset < from + count && text.at(offset) >= 0; offset++) if (set[text.at(offset)] === 0) return undefined;
-  const reach = reachOf(rule);
+  const { follow, reach } = askedOf(rule);
+  for (let offset = from; offset < from + follow.count && text.at(offset) >= 0; offset++) if (follow.set[text.at(offset)] === 0) return undefined;
   const until = at + (reach?.most ?? 2 * rule.after);
   const passed = reach?.passed ?? spellings(rule.bytes);
   let stop = from;
@@ -73,5 +82,3 @@ export function reaches(rule: LineRule, text: StreamText, at: number, length: nu
   const behind = text.latin1(from, end + MOST_WORD_BYTES).toLowerCase();
   return words.some((word) => (behind.indexOf(word) + 1 || Infinity) <= end - from) ? end : undefined;
 }
-
-const MOST_WORD_BYTES = 0xff;

@@ -16,7 +16,8 @@ const NUMBERS = [
   { lead: "\\x", digits: /^[0-9A-Fa-f]{2}/, base: 16 },
   { lead: "\\0", digits: /^[0-7]{2}/, base: 8 },
 ];
-const LONGEST_ESCAPE = 6;
+/** Bytes of `\u001b`. */
+export const LONGEST_ESCAPE = 6;
 
 /** Bytes that strings spell by a letter only, and those that they may spell by digits. */
 const BY_LETTER = byteSet("\"'\\\\/");
