@@ -10,7 +10,7 @@ import { LiveStream, type RedactorHost, type RedactorStream, type StreamHost, ty
 import { type EngineChoice, loadMatcher, portableNotice } from "./native/loader.js";
 import { checkMaskText, Policies, type Policy, policyDigest } from "./policy.js";
 import type { RulesOptions } from "./rules/builtin.js";
-import { detect } from "./rules/detector.js";
+import { detect } from "./rules/detect.js";
 import { fingerprinter } from "./secrets/fingerprint.js";
 import { type Place, placesIn } from "./secrets/known.js";
 import { MaskTable } from "./core/masks.js";

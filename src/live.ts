@@ -5,7 +5,7 @@ import type { NeedleSet } from "./core/matcher.js";
 import type { Redactor, RedactorFinding } from "./core/redactor.js";
 import type { Limits } from "./limits.js";
 import type { Policy } from "./policy.js";
-import type { Learn } from "./rules/detector.js";
+import type { Learn } from "./rules/detect.js";
 import type { Place } from "./secrets/known.js";
 import type { Group, SecretMeta } from "./secrets/registry.js";
 import type { Finding, Warning } from "./types.js";

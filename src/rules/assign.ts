@@ -3,10 +3,11 @@
  * `name%3Dvalue`. Read byte by byte, without a regular expression: logs are full of such words. The matcher has looked at the shape already ({@link hasShape}).
  */
 import { hasShape, SHAPE } from "../core/anchors.js";
-import { byteSet, complement } from "./bytes.js";
+import { type ByteSet, byteSet, complement, interned } from "./bytes.js";
 import { isGenerated, MOST_GENERATED_BYTES } from "./noise.js";
 import { LONGEST_SEQUENCE, skipSequence } from "./boundary.js";
 import type { StreamText } from "./text.js";
+import { NEXT_BYTE, Wait } from "./waiting.js";
 
 /** Longest value that is read; a longer one is masked as far as it goes on. */
 export const MAX_VALUE_BYTES = 256;
@@ -42,10 +43,23 @@ export interface Assignment {
   readonly isEqual: boolean;
 }
 
-/** The assignment whose name holds the word `[from, to)`; `more` if that depends on bytes to come. */
-export function readAssignment(text: StreamText, from: number, to: number): Assignment | "more" | undefined {
+/** The assignment whose name holds the word `[from, to)`. */
+export function readAssignment(text: StreamText, from: number, to: number): Assignment | Wait | undefined {
   const shape = shapeOf(text, from, to);
-  if (shape !== true) return shape === "more" ? shape : undefined;
+  if (shape !== true) return shape === "more" ? waitForShape(text, to) : undefined;
+  const read = readShaped(text, from, to);
+  return read === "more" ? NEXT_BYTE : read;
+}
+
+/** A name may go on for a while; what else a shape consists of is short. */
+function waitForShape(text: StreamText, to: number): Wait {
+  const limit = to + SHAPE.NAME_BYTES;
+  let at = to;
+  while (at < limit && isIn(NAME, text.at(at))) at++;
+  return at < limit && at === text.total ? new Wait(NAME, limit) : NEXT_BYTE;
+}
+
+function readShaped(text: StreamText, from: number, to: number): Assignment | Wait | "more" | undefined {
   let start = from;
   while (start > from - SHAPE.NAME_BYTES && isIn(NAME, text.at(start - 1))) start--;
   let at = to;
@@ -78,7 +92,7 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   const isInner = (): boolean =>
     text.at(at) === quote.quote && ((!escaped && text.at(at - 1) === BACKSLASH) || (joined && at >= begin + SHAPE.VALUE_BYTES && !text.isJoint(at)));
   while (at < begin + MAX_VALUE_BYTES && (isIn(set, text.at(at)) || isInner()) && !ends(at)) at++;
-  if (text.at(at) < 0 && !text.ended) return "more";
+  if (text.at(at) < 0 && !text.ended) return waitForValue(text, set, begin + MAX_VALUE_BYTES);
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === BACKSLASH ? at - 1 : at;
   // `password=password` passes a variable on.
@@ -92,6 +106,19 @@ export function readAssignment(text: StreamText, from: number, to: number): Assi
   if (other !== false) return other === true ? undefined : other;
   return { ...kind, start: begin, end, open: end === begin + MAX_VALUE_BYTES, quoted: quote.quote !== 0 };
 }
+
+/** Of a value that goes on to the end of what has come: an escape in it may end it. */
+function waitForValue(text: StreamText, set: ByteSet, until: number): Wait {
+  for (let at = text.total - LONGEST_ENCODED; at < text.total; at++) if (isIn(ESCAPES, text.at(at))) return NEXT_BYTE;
+  let passed = UNESCAPED.get(set);
+  if (passed === undefined) UNESCAPED.set(set, (passed = interned(set.map((member, byte) => member & (1 - ESCAPES[byte]!)))));
+  return new Wait(passed, until);
+}
+
+const ESCAPES = byteSet("%&\\\\");
+const UNESCAPED = new WeakMap<ByteSet, ByteSet>();
+/** Bytes of the longest of {@link ENDS}. */
+const LONGEST_ENCODED = 6;
 
 /** Bytes that the shape of an assignment is told by, behind its word. */
 const SHAPE_BYTES = SHAPE.NAME_BYTES + 2 * SHAPE.AROUND_BYTES + SHAPE.VALUE_BYTES + 2;

@@ -333,5 +333,14 @@ function findAnchor(text: string, anchors: readonly Anchor[]): number {
 /** Bytes that a mask must not run over, whatever an alphabet says: line ends and control sequences. */
 export const STOPS = union(complement(EMPTY).map((_, byte) => (byte < 0x20 || byte === 0x7f ? 1 : 0)));
 
+const withoutStops = new WeakMap<ByteSet, ByteSet>();
+
+/** The bytes of an alphabet that a mask may run over. */
+export function unstopped(set: ByteSet): ByteSet {
+  let known = withoutStops.get(set);
+  if (known === undefined) withoutStops.set(set, (known = interned(set.map((member, byte) => member & (1 - STOPS[byte]!)))));
+  return known;
+}
+
 /** Whether an alphabet runs on over `byte`. */
 export const runsOn = (rule: RuleBase, byte: number): boolean => byte >= 0 && rule.alphabet[byte] === 1 && STOPS[byte] === 0;

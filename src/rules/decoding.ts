@@ -6,12 +6,13 @@
  */
 import { type AnchorSet, type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import { ENCODED, type EncodedStream } from "../core/encoded.js";
-import { blockBegin, OpenBlock } from "./blocks.js";
+import { blockBegin, Blocks } from "./blocks.js";
 import { AHEAD_BYTES, type Decoded, ESCAPES, isWord, readEscaped, readRun, wordStart } from "./decode.js";
 import { evaluate } from "./evaluate.js";
 import type { Confidence } from "./compile.js";
 import type { RulePack } from "./pack.js";
 import { StreamText } from "./text.js";
+import { Wait } from "./waiting.js";
 
 /** A secret in decoded text. */
 export interface HiddenMatch {
@@ -148,6 +149,8 @@ const keyOf = (kind: number, at: number): number => (kind << 2) | (kind === ESCA
 /** Decodes what stands in one stream. */
 export class Decoding {
   private readonly level: Level;
+  /** The word that the text ends with; empty if it ends with none. */
+  private readonly word = { start: 0, end: 0 };
   /** By depth what looks into decoded text: made when there is some, and shown one text behind the other. */
   private readonly anchors: AnchorStream[] = [];
   private readonly encoded: EncodedStream[] = [];
@@ -163,6 +166,7 @@ export class Decoding {
 
   /** Shows the next bytes, which the text has already. */
   push(chunk: Uint8Array): void {
+    this.followWord(chunk);
     this.level.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length), this.report);
   }
 
@@ -183,10 +187,21 @@ export class Decoding {
 
   /** Everything before it may leave: what follows is an unfinished word, or was found and waits. */
   get hold(): number {
-    const { text } = this;
-    const word = wordStart(text, text.total, MAX_WORD_BYTES);
+    const { word, text } = this;
+    const unfinished = word.end === text.total ? Math.max(word.start, text.total - MAX_WORD_BYTES) : text.total;
     const [first] = this.level.pending;
-    return first === undefined ? word : Math.min(word, wordStart(text, first.at, MAX_WORD_BYTES));
+    if (first === undefined) return unfinished;
+    const start = first.at >= word.start && first.at < word.end ? Math.max(word.start, first.at - MAX_WORD_BYTES) : wordStart(text, first.at, MAX_WORD_BYTES);
+    return Math.min(unfinished, start);
+  }
+
+  /** Follows the word that the text ends with: it may go on for ever, and is not read again. */
+  private followWord(chunk: Uint8Array): void {
+    const base = this.text.total - chunk.length;
+    let at = chunk.length;
+    while (at > 0 && isWord(chunk[at - 1]!)) at--;
+    if (at > 0 || this.word.end !== base) this.word.start = base + at;
+    this.word.end = this.text.total;
   }
 
   private readonly report = (decoded: Decoded): void => {
@@ -221,6 +236,7 @@ export class Decoding {
     const count = anchors.scan(bytes);
     const hits = anchors.hits.slice(0, count * HIT_SIZE);
     anchors.scan(SEPARATOR);
+    const blocks = new Map<number, { readonly blocks: Blocks; readonly found: HiddenMatch[] }>();
     for (let i = 0; i < hits.length; i += HIT_SIZE) {
       const anchor = pack.anchors[hits[i]!]!;
       for (const number of anchor.rules) {
@@ -231,16 +247,22 @@ export class Decoding {
         if (rule.kind === "block") {
           const begin = blockBegin(rule, text, at);
           if (typeof begin !== "number") continue;
-          let end = begin;
-          new OpenBlock(rule, at, begin).go(text, (_, to) => (end = Math.max(end, to)));
-          add({ ...base, confidence: rule.confidence, value: "", start: at, end });
+          let known = blocks.get(number);
+          if (known === undefined) blocks.set(number, (known = { blocks: new Blocks(rule), found: [] }));
+          const found = { ...base, confidence: rule.confidence, value: "", start: at, end: begin };
+          const mask = (_: number, end: number): void => void (found.end = Math.max(found.end, end));
+          if (known.blocks.add({ at, end: begin, mask })) known.found.push(found);
           continue;
         }
         const match = evaluate(rule, text, at, anchor);
-        if (match === undefined || match === "more") continue;
+        if (match === undefined || match instanceof Wait) continue;
         const { start, end, confidence } = match;
         add({ ...base, confidence, value: text.latin1(start, end), start, end });
       }
+    }
+    for (const { blocks: known, found } of blocks.values()) {
+      known.go(text);
+      found.forEach(add);
     }
   }
 }

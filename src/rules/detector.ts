@@ -3,18 +3,16 @@
  * found does not depend on chunks: every candidate is judged by itself.
  */
 import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
-import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
-import type { RuleNote } from "../core/spans.js";
-import { blockBegin, OpenBlock } from "./blocks.js";
+import { blockBegin, Blocks } from "./blocks.js";
 import { type ByteSet, EMPTY } from "./bytes.js";
-import { type BlockRule, type Confidence, type MappingRule, type Rule, STOPS } from "./compile.js";
+import { type BlockRule, type Confidence, type LineRule, type MappingRule, type Rule, STOPS } from "./compile.js";
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { type AnchorKind, evaluate, type Match } from "./evaluate.js";
-import { isOrdinary } from "./noise.js";
-import { mappingBegin, OpenMapping } from "./mapping.js";
+import { mappingBegin, Mappings } from "./mapping.js";
 import { rank, type RulePack } from "./pack.js";
 import { spellings } from "./spelled.js";
 import { StreamText } from "./text.js";
+import { Wait, Waiting } from "./waiting.js";
 
 /** A secret that a rule found. */
 export interface RuleMatch {
@@ -41,6 +39,12 @@ interface Candidate {
   readonly rule: number;
   readonly at: number;
   readonly anchor: AnchorKind;
+  /** From here on bytes are held back for it while it is undecided. */
+  readonly hold: number;
+  /** First byte that its rule looks at. */
+  readonly from: number;
+  /** Where a match may begin at the earliest: looked for when it has to wait. */
+  start: number;
 }
 
 /** A mask that runs on while bytes of its alphabet come. */
@@ -51,26 +55,28 @@ interface Run {
   readonly from: number;
 }
 
-/** A block or mapping that has not ended, and what its spans are told to. */
-interface Open {
-  readonly block: OpenBlock | OpenMapping;
-  readonly mask: (start: number, end: number) => void;
-}
+/** The blocks or mappings of a rule. */
+type Grammar = Blocks | Mappings;
 
 const BACKSLASH = 0x5c;
 const QUOTE = 0x22;
 /** Rules that are as sure as this teach what they find, unless they say otherwise, and mask what silence cuts off. */
-const SURE_RANK = rank("high");
+export const SURE_RANK = rank("high");
+/** Bytes before a word that the reader of assignments looks at. */
+const ASSIGN_LOOKBEHIND_BYTES = 64;
 /** Fewest bytes behind an anchor that are masked where silence cuts a token off, as of a known secret. */
 const FRAGMENT_BYTES = 4;
 
 export class Detector {
   readonly text: StreamText;
-  private pending: Candidate[] = [];
+  private readonly waiting = new Waiting<Candidate>();
+  /** Where a block or a mapping may begin. */
+  private readonly begins = new Waiting<Candidate>();
   private runs: Run[] = [];
   /** By alphabet the stretch of the chunk at hand that was walked last. */
   private readonly walked = new Map<ByteSet, { readonly from: number; readonly end: number }>();
-  private blocks: Open[] = [];
+  /** By number of the rule, and where it reads: made when something begins. */
+  private readonly grammars = new Map<string, { readonly rule: number; readonly grammar: Grammar }>();
   /** Everything before it may leave as far as the rules are concerned. */
   hold = 0;
   private readonly anchors: AnchorStream;
@@ -98,25 +104,32 @@ export class Detector {
     const chunk = text.push(bytes);
     this.walked.clear();
     this.runOn();
-    this.goOnWithBlocks();
-    const waiting = this.pending;
-    this.pending = [];
-    for (const candidate of waiting) this.judge(candidate);
+    for (const candidate of this.begins.take(chunk, text.total)) this.judge(candidate);
+    for (const candidate of this.waiting.take(chunk, text.total)) this.judge(candidate);
     const hits = this.anchors.scan(chunk);
     for (let i = 0; i < hits * HIT_SIZE; i += HIT_SIZE) {
       const anchor = pack.anchors[this.anchors.hits[i]!]!;
       const at = text.total - this.anchors.hits[i + 1]!;
-      for (const rule of anchor.rules) this.judge({ rule, at, anchor });
+      for (const rule of anchor.rules) this.judge(this.candidate(rule, at, anchor));
     }
+    this.readOn();
     this.decoding?.push(chunk);
     this.hold = this.holdStart();
   }
 
+  private undecided(): Candidate[] {
+    return [...this.begins.all(), ...this.waiting.all()];
+  }
+
+  private candidate(rule: number, at: number, anchor: AnchorKind): Candidate {
+    const { kind, ahead, before } = this.pack.rules[rule]! as Rule & Partial<Pick<LineRule, "before">>;
+    const lookbehind = kind === "line" ? before!.max : kind === "assign" ? ASSIGN_LOOKBEHIND_BYTES : 0;
+    return { rule, at, anchor, hold: kind === "assign" ? at + anchor.length : at - ahead, from: at - lookbehind, start: at };
+  }
+
   /** Forgets the chunk of the last `push`, but for what may be looked at again. */
   keep(): void {
-    let from = this.hold;
-    for (const { rule, at } of this.pending) from = Math.min(from, at - reach(this.pack.rules[rule]!));
-    this.text.keep(from);
+    this.text.keep(Math.min(this.hold, this.waiting.from, this.begins.from));
   }
 
   /**
@@ -124,23 +137,23 @@ export class Detector {
    * leaves masked, though it is too short for one.
    */
   idle(): void {
-    const { pending, blocks } = this;
+    const undecided = this.undecided();
     this.text.ended = true;
-    for (const candidate of pending) if (!this.judge(candidate)) this.maskFragment(candidate);
+    for (const candidate of undecided) if (!this.judge(candidate)) this.maskFragment(candidate);
     this.decoding?.idle();
     this.text.ended = false;
-    this.pending = pending;
-    for (const { block, mask } of blocks) if (block.isInside && block.hold < this.text.total) mask(block.hold, this.text.total);
+    for (const { grammar } of this.grammars.values()) grammar.maskRest(this.text.total);
     this.hold = this.text.total;
   }
 
   /** The end: nothing more will come. */
   end(): void {
     this.text.ended = true;
-    const waiting = this.pending;
-    this.pending = [];
-    for (const candidate of waiting) this.judge(candidate);
-    this.goOnWithBlocks();
+    const undecided = this.undecided();
+    this.waiting.clear();
+    this.begins.clear();
+    for (const candidate of undecided) this.judge(candidate);
+    this.readOn();
     this.decoding?.end();
     this.hold = this.text.total;
   }
@@ -175,8 +188,9 @@ export class Detector {
       this.host.missed && ((reason) => this.host.missed?.(candidate.rule, candidate.at, reason)),
     );
     if (match === undefined) return false;
-    if (match === "more") {
-      this.pending.push(candidate);
+    if (match instanceof Wait) {
+      if (rule.kind === "line" && candidate.start === candidate.at) candidate.start = this.earliest(rule, candidate.at);
+      this.waiting.add(candidate, match);
       return false;
     }
     this.accept(candidate.rule, match);
@@ -224,49 +238,54 @@ export class Detector {
   }
 
   private begin(candidate: Candidate, rule: BlockRule | MappingRule): void {
-    const isOpen = this.blocks.some(({ block }) => block.start === candidate.at && block.rule === rule);
-    const open = rule.kind === "block" ? this.openBlock(candidate, rule, isOpen) : this.openMapping(candidate, rule, isOpen);
-    if (open === "more") this.pending.push(candidate);
-    if (open === "more" || open === undefined) return;
-    if (open.block.go(this.text, open.mask) === undefined) this.blocks.push(open);
+    const begin = rule.kind === "block" ? blockBegin(rule, this.text, candidate.at) : mappingBegin(rule, this.text, candidate.at);
+    if (begin instanceof Wait) this.begins.add(candidate, begin);
+    else if (typeof begin === "number") this.beginBlock(candidate, begin);
+    else if (begin !== undefined) this.beginMapping(candidate, begin.end, begin.isInString);
   }
 
-  private openBlock({ rule: number, at }: Candidate, rule: BlockRule, isOpen: boolean): Open | "more" | undefined {
-    const begin = blockBegin(rule, this.text, at);
-    if (isOpen || typeof begin !== "number") return begin === "more" ? begin : undefined;
-    const match: RuleMatch = { rule: number, start: at, end: begin, confidence: rule.confidence, variant: "plain" };
+  private beginBlock({ rule: number, at }: Candidate, end: number): void {
+    const rule = this.pack.rules[number] as BlockRule;
+    const match: RuleMatch = { rule: number, start: at, end, confidence: rule.confidence, variant: "plain" };
+    const begin = { at, end, mask: (start: number, behind: number): void => this.host.mask(start, behind, match) };
+    if (!this.grammar(number, "", () => new Blocks(rule)).add(begin)) return;
     this.host.found(match, "");
-    this.host.mask(at, begin, match);
-    return { block: new OpenBlock(rule, at, begin), mask: (start, end) => this.host.mask(start, end, match) };
+    begin.mask(at, end);
   }
 
   /** Every value is a match of its own. */
-  private openMapping({ rule: number, at }: Candidate, rule: MappingRule, isOpen: boolean): Open | "more" | undefined {
-    const begin = mappingBegin(rule, this.text, at);
-    if (isOpen || begin === undefined || begin === "more") return begin === "more" ? begin : undefined;
-    const mask = (start: number, end: number): void => {
-      const match: RuleMatch = { rule: number, start, end, confidence: rule.confidence, variant: "plain" };
-      this.host.found(match, this.text.latin1(start, end));
-      this.host.mask(start, end, match);
+  private beginMapping({ rule: number, at }: Candidate, end: number, isInString: boolean): void {
+    const rule = this.pack.rules[number] as MappingRule;
+    const mask = (start: number, behind: number): void => {
+      const match: RuleMatch = { rule: number, start, end: behind, confidence: rule.confidence, variant: "plain" };
+      this.host.found(match, this.text.latin1(start, behind));
+      this.host.mask(start, behind, match);
     };
-    return { block: new OpenMapping(rule, at, this.text, begin.isInString), mask };
+    this.grammar(number, isInString ? "string" : "", () => new Mappings(rule, isInString)).add({ at, end, mask });
   }
 
-  private goOnWithBlocks(): void {
-    if (this.blocks.length === 0) return;
-    this.blocks = this.blocks.filter(({ block, mask }) => block.go(this.text, mask) === undefined);
+  private grammar(rule: number, where: string, make: () => Grammar): Grammar {
+    const key = `${rule} ${where}`;
+    let known = this.grammars.get(key);
+    if (known === undefined) this.grammars.set(key, (known = { rule, grammar: make() }));
+    return known.grammar;
+  }
+
+  /** Goes on with blocks and mappings, up to where others may begin. */
+  private readOn(): void {
+    for (const { rule, grammar } of this.grammars.values()) grammar.go(this.text, this.begins.firstOf(rule));
   }
 
   /** The offset at which a detector that knows nothing of what was before would find the same: no candidate, mask or block reaches over it. */
   get settled(): number {
-    const starts = [...this.runs.map(({ match }) => match.start), ...this.blocks.map(({ block }) => block.start)];
-    for (const { rule, at } of this.pending) starts.push(this.earliest(this.pack.rules[rule]!, at));
-    return Math.min(this.holdStart(), ...starts);
+    let settled = Math.min(this.holdStart(), this.waiting.start, this.begins.start);
+    for (const { match } of this.runs) settled = Math.min(settled, match.start);
+    for (const { grammar } of this.grammars.values()) settled = Math.min(settled, grammar.start ?? Infinity);
+    return settled;
   }
 
   /** Where a match with its anchor at `at` may begin at the earliest: it holds no byte that its expression cannot consume. */
-  private earliest(rule: Rule, at: number): number {
-    if (rule.kind !== "line") return at;
+  private earliest(rule: LineRule, at: number): number {
     let start = at;
     const bytes = spellings(rule.bytes);
     while (start > at - 2 * rule.before.max && bytes[this.text.at(start - 1)] === 1) start--;
@@ -277,13 +296,9 @@ export class Detector {
   private holdStart(): number {
     const { text, pack } = this;
     let hold = this.decoding?.hold ?? text.total;
-    for (const { rule, at, anchor } of this.pending) {
-      const { kind, ahead } = pack.rules[rule]!;
-      hold = Math.min(hold, kind === "assign" ? at + anchor.length : at - ahead);
-    }
-    for (const { block } of this.blocks) hold = Math.min(hold, block.hold);
+    hold = Math.min(hold, this.waiting.hold, this.begins.hold, this.unfinishedAnchor());
+    for (const { grammar } of this.grammars.values()) hold = Math.min(hold, grammar.hold);
     for (const { from } of this.runs) hold = Math.min(hold, from);
-    hold = Math.min(hold, this.unfinishedAnchor());
     const last = text.at(text.total - 1);
     if (last < 0 || pack.aheadBytes[last] === 0) return hold;
     for (const { set, length } of pack.ahead) {
@@ -316,74 +331,4 @@ function endsEscape(set: ByteSet, text: StreamText, end: number): boolean {
   if (set[BACKSLASH] === 0) return false;
   const next = text.at(end);
   return next < 0 ? !text.ended : next === QUOTE;
-}
-
-/** Whether what a rule found is looked for from then on. Words such as `pass` of a URL stand elsewhere too; what someone declared a secret is one. */
-function teaches({ source, confidence }: Rule, value: string): boolean {
-  return value !== "" && (source.learn ?? rank(confidence) >= SURE_RANK) && (confidence === "certain" || !isOrdinary(value));
-}
-
-/** What a rule found, for the registry: from `end` on it is a known secret. */
-export type Learn = (rule: number, value: Buffer, end: number) => void;
-
-class Note implements RuleNote {
-  private hashed: string | undefined;
-
-  constructor(
-    private readonly match: RuleMatch,
-    private readonly value: Uint8Array,
-    private readonly hash: (value: Uint8Array) => string,
-  ) {
-    this.hashed = match.known?.fingerprint;
-  }
-
-  get confidence(): string {
-    return this.match.confidence;
-  }
-
-  get variant(): string {
-    return this.match.variant;
-  }
-
-  get secret(): string | undefined {
-    return this.match.known?.name;
-  }
-
-  /** Empty for a block: what it holds comes later. */
-  get fingerprint(): string {
-    return (this.hashed ??= this.value.length === 0 ? "" : this.hash(this.value));
-  }
-}
-
-/** A detector for a redactor: its findings get fingerprints, are masked as the pack's policies say, and learned where their rules say so. */
-export function detect(
-  pack: RulePack,
-  searches: Searches,
-  mask: DetectorMask,
-  fingerprint: (value: Uint8Array) => string,
-  learn: Learn | undefined,
-  joined: boolean,
-): StreamDetector {
-  const notes = new WeakMap<RuleMatch, DetectorMatch>();
-  const host: DetectorHost = {
-    found(match, value) {
-      const counted = pack.policies[match.rule] === "count";
-      const bytes = Buffer.from(value, "latin1");
-      const known = { start: match.start, end: match.end, note: new Note(match, bytes, fingerprint), counted };
-      const rule = pack.rules[match.rule];
-      if (rule !== undefined && !counted && teaches(rule, value)) learn?.(match.rule, bytes, match.end);
-      if (counted) mask(match.start, match.end, match.rule, known);
-      else notes.set(match, known);
-    },
-    mask(start, end, match) {
-      const known = notes.get(match);
-      if (known !== undefined) mask(start, end, match.rule, known);
-    },
-  };
-  return new Detector(pack, searches, host, joined);
-}
-
-/** Bytes before an anchor that its rule looks at. */
-function reach(rule: Rule): number {
-  return rule.kind === "line" ? rule.before.max : rule.kind === "assign" ? 64 : 0;
 }

@@ -1,19 +1,20 @@
 /**
- * One anchor hit and one rule: is there a secret, and where? A pure question about the bytes of the stream: neither chunks nor other hits matter. `more` says that it
- * depends on bytes to come.
+ * One anchor hit and one rule: is there a secret, and where? A pure question about the bytes of the stream: neither chunks nor other hits matter. A {@link Wait} says that it
+ * depends on bytes to come, and on which.
  */
 import { MAX_ANCHOR_BYTES } from "../core/anchors.js";
 import { type Assignment, PLAIN_VALUE, readAssignment } from "./assign.js";
 import { tokenMayEnd, tokenMayStart } from "./boundary.js";
 import { type ByteSet, EMPTY, interned } from "./bytes.js";
 import { checksumHolds } from "./checksums.js";
-import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn } from "./compile.js";
+import { type AssignRule, type Confidence, type LineRule, type Rule, type RunRule, runsOn, unstopped } from "./compile.js";
 import { isNoise, isPhrase } from "./noise.js";
 import { classes, randomness, shannon } from "./random.js";
 import { compilePattern, type Pattern, type PatternMatch } from "./re2.js";
 import { reaches } from "./reach.js";
-import { isSpelled, LONGEST_ESCAPE, readSpelled, type Spelled, spellings, stringStart } from "./spelled.js";
+import { isSpelled, LONGEST_ESCAPE, readSpelled, type Spelled, spellings, stringStart, SYNC_BYTES } from "./spelled.js";
 import { LOOKBACK_BYTES, type StreamText } from "./text.js";
+import { NEXT_BYTE, Wait } from "./waiting.js";
 
 /** A secret that a rule found: `[start, end)`, offsets in the stream. */
 export interface Match {
@@ -48,11 +49,11 @@ const BACKSLASH = 0x5c;
 const MAX_SPELLED = 2;
 /** Bytes before a match that {@link accept} looks at, at most. */
 const AROUND_BYTES = 160;
-/** Bytes before an anchor that are there whatever the chunks: it may have begun in one that is gone, behind a backslash. */
-const MOST_BEFORE = LOOKBACK_BYTES - MAX_ANCHOR_BYTES - LONGEST_ESCAPE;
+/** Bytes before an anchor that are read whatever the chunks: it may have begun in one that is gone, and what is spelled is read from some way before on. */
+const MOST_BEFORE = LOOKBACK_BYTES - MAX_ANCHOR_BYTES - LONGEST_ESCAPE - SYNC_BYTES;
 
 /** Judges the hit of an anchor at `at`. Blocks are not judged here: they have a beginning and go on. */
-export function evaluate(rule: Rule, text: StreamText, at: number, anchor: AnchorKind, near?: Near): Match | "more" | undefined {
+export function evaluate(rule: Rule, text: StreamText, at: number, anchor: AnchorKind, near?: Near): Match | Wait | undefined {
   const { length } = anchor;
   switch (rule.kind) {
     case "run":
@@ -68,28 +69,28 @@ export function evaluate(rule: Rule, text: StreamText, at: number, anchor: Ancho
   }
 }
 
-function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+function evaluateRun(rule: RunRule, text: StreamText, at: number, length: number, near?: Near): Match | Wait | undefined {
   if (rule.source.left !== "any" && !tokenMayStart(text, at)) return near?.("it begins inside a word");
   const least = at + length + rule.minLen;
   let end = at + length;
   while (end < least && runsOn(rule, text.at(end))) end++;
   if (end < least) {
-    if (text.at(end) < 0 && !text.ended) return "more";
+    if (text.at(end) < 0 && !text.ended) return new Wait(unstopped(rule.alphabet), least);
     return near?.(`it has ${end - at - length} bytes behind its anchor; ${rule.minLen} are the fewest`);
   }
   return accept(rule, text, at, at, end, near);
 }
 
 /** Judges text as it stands, and as what it spells: where that is the string of a key, a match does not reach over it. */
-function evaluateText(rule: LineRule, text: StreamText, at: number, anchor: AnchorKind, depth: number, near?: Near): Match | "more" | undefined {
+function evaluateText(rule: LineRule, text: StreamText, at: number, anchor: AnchorKind, depth: number, near?: Near): Match | Wait | undefined {
   const match = anchor.isSpelling ? undefined : evaluateLine(rule, text, at, anchor.length, near);
-  if (match === "more" || depth === 0) return match;
+  if (match instanceof Wait || depth === 0) return match;
   if (match === undefined && !isSpelled(text, at, rule.before.max, at + 2 * rule.after, spellings(rule.bytes), rule.bytes[LF] === 1)) return undefined;
   const string = stringStart(text, at);
   if (match !== undefined && string === undefined) return match;
   const until = reaches(rule, text, at, anchor.bytes);
   if (until === undefined) return match;
-  if (until === "more") return until;
+  if (until instanceof Wait) return until;
   const before = Math.max(rule.before.max, Math.min(rule.before.max + AROUND_BYTES + (rule.source.near?.within ?? 0), MOST_BEFORE));
   const inside = string === undefined ? undefined : readSpelled(text, at, before, until, string);
   const found = inside === undefined ? undefined : evaluateSpelled(rule, inside, at, anchor.length, depth);
@@ -98,10 +99,12 @@ function evaluateText(rule: LineRule, text: StreamText, at: number, anchor: Anch
   return spelled === undefined ? undefined : evaluateSpelled(rule, spelled, at, anchor.length, depth);
 }
 
-function evaluateSpelled(rule: LineRule, spelled: Spelled, at: number, length: number, depth: number): Match | "more" | undefined {
+function evaluateSpelled(rule: LineRule, spelled: Spelled, at: number, length: number, depth: number): Match | Wait | undefined {
   const index = spelled.indexOf(at);
   const match = index === undefined ? undefined : evaluateText(rule, spelled.text, index, { length, bytes: length, isSpelling: false }, depth - 1);
-  if (match === "more" || match === undefined) return match;
+  // What is spelled ends with an escape of which the end is yet to come.
+  if (match instanceof Wait) return NEXT_BYTE;
+  if (match === undefined) return match;
   const set = rule.source.charset === undefined ? insideString(match.alphabet) : match.alphabet;
   return { ...match, start: spelled.placeOf(match.start), end: spelled.placeOf(match.end), alphabet: set };
 }
@@ -111,7 +114,7 @@ function insideString(set: ByteSet): ByteSet {
   return set[BACKSLASH] === 0 && set[QUOTE] === 0 ? set : interned(set.map((member, byte) => (byte === BACKSLASH || byte === QUOTE ? 0 : member)));
 }
 
-function evaluateLine(rule: LineRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+function evaluateLine(rule: LineRule, text: StreamText, at: number, length: number, near?: Near): Match | Wait | undefined {
   // Asked again though the matcher did: there the rules of one anchor share what must follow.
   const { set, count } = rule.follow;
   for (let offset = at + length; offset < at + length + count; offset++) {
@@ -122,9 +125,8 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   // A match holds no byte that the rule's expression cannot consume: it ends there at the latest.
   const limit = at + rule.after;
   const { bytes, needs, before } = rule;
-  let until = at;
-  for (let byte = text.at(until); until < limit && byte >= 0 && bytes[byte] === 1; byte = text.at(until)) until++;
-  if (text.at(until) < 0 && !text.ended) return "more";
+  const until = text.runEnd(bytes, at, limit);
+  if (text.at(until) < 0 && !text.ended) return new Wait(bytes, limit + 1);
   const needed = before.max === 0 ? at + length : at - before.max;
   if (needs !== EMPTY && !text.holds(needs, needed, until)) return near?.("its expression does not match");
   if (rule.run.count > 0 && !text.holdsRun(rule.run, needed, until)) return near?.("its expression does not match");
@@ -137,7 +139,7 @@ function evaluateLine(rule: LineRule, text: StreamText, at: number, length: numb
   const isEscape = end < found.end;
   if (rule.source.left !== "any" && isWord(text.at(from)) && !tokenMayStart(text, from)) return near?.("it begins inside a word");
   if (rule.source.right === "token") {
-    if (text.at(end) < 0 && !text.ended) return "more";
+    if (text.at(end) < 0 && !text.ended) return NEXT_BYTE;
     if (!tokenMayEnd(text, end)) return near?.("it goes on in a word");
   }
   const match = accept(rule, text, from, start, end, near);
@@ -178,9 +180,9 @@ function beginsIn(rule: LineRule, text: StreamText, from: number, to: number): b
   return false;
 }
 
-function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | "more" | undefined {
+function evaluateAssign(rule: AssignRule, text: StreamText, at: number, length: number, near?: Near): Match | Wait | undefined {
   const found = readAssignment(text, at, at + length);
-  if (found === "more" || found === undefined) return found;
+  if (found instanceof Wait || found === undefined) return found;
   if (length <= SHORT_WORD_BYTES && !standsAlone(text, at, at + length)) return near?.("its word is part of another");
   const { name, start, end, open } = found;
   if (end - start < rule.minLen) return near?.(`its value has ${end - start} bytes; ${rule.minLen} are the fewest`);

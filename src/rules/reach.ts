@@ -7,6 +7,7 @@ import { type ByteSet, EMPTY } from "./bytes.js";
 import type { LineRule, Rule } from "./compile.js";
 import { spelling, spellings } from "./spelled.js";
 import type { StreamText } from "./text.js";
+import { Wait } from "./waiting.js";
 
 /** Within so many bytes of an anchor's start a run, one of some words, and a byte that is needed; until then only bytes that may be passed. */
 export interface Reach {
@@ -60,18 +61,16 @@ function lineReach({ before, needs, words, run, after, bytes }: LineRule): Reach
 }
 
 /**
- * Whether what must come does, behind the anchor of `length` bytes at `at`: then up to where a match can reach, the first byte that none has included. `more` if that
- * depends on bytes to come.
+ * Whether what must come does, behind the anchor of `length` bytes at `at`: then up to where a match can reach, the first byte that none has included.
  */
-export function reaches(rule: LineRule, text: StreamText, at: number, length: number): number | "more" | undefined {
+export function reaches(rule: LineRule, text: StreamText, at: number, length: number): number | Wait | undefined {
   const from = at + length;
   const { follow, reach } = askedOf(rule);
   for (let offset = from; offset < from + follow.count && text.at(offset) >= 0; offset++) if (follow.set[text.at(offset)] === 0) return undefined;
   const until = at + (reach?.most ?? 2 * rule.after);
   const passed = reach?.passed ?? spellings(rule.bytes);
-  let stop = from;
-  while (stop < until && passed[text.at(stop)] === 1) stop++;
-  if (stop < until && text.at(stop) < 0 && !text.ended) return "more";
+  const stop = from < until ? text.runEnd(passed, from, until) : from;
+  if (stop < until && text.at(stop) < 0 && !text.ended) return new Wait(passed, until);
   const end = Math.min(stop + 1, Math.max(until, from));
   if (reach === undefined) return end;
   const { needed, words, run } = reach;

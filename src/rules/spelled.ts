@@ -2,20 +2,24 @@
  * Text that stands in a string of JSON or of source code: `\"` for a quote, `\n` for a line end, `\u001b[32m` for a colour. An expression that knows none of that is
  * tried on what such text spells, and its match is mapped back. Forms: RFC 8259 §7, and those of C and shells. Runs of base64, hex and `%2F` are decode.ts's.
  */
+import { NIBBLES } from "../core/encoded.js";
 import { type ByteSet, byteSet, interned, union } from "./bytes.js";
 import { StreamText } from "./text.js";
 
 const BACKSLASH = 0x5c;
+const QUOTE = 0x22;
 /** Bytes before an anchor in which the string that it stands in may begin. */
 const STRING_BYTES = 400;
-/** What a letter behind the backslash stands for. */
-const LETTERS = new Map(['""', "''", "\\\\", "//", "n\n", "r\r", "t\t", "b\b", "f\f", "e\x1b"].map((pair) => [pair[0]!, pair[1]!]));
-/** What begins a number, its digits, and their base: `\u001b`, `\x1b`, `\033`. */
-const NUMBERS = [
-  { lead: "\\u", digits: /^[0-9A-Fa-f]{4}/, base: 16 },
-  { lead: "\\x", digits: /^[0-9A-Fa-f]{2}/, base: 16 },
-  { lead: "\\0", digits: /^[0-7]{2}/, base: 8 },
-];
+/** What a letter behind the backslash stands for; 0: nothing. */
+const LETTERS: Uint8Array = (() => {
+  const letters = new Uint8Array(256);
+  for (const pair of ['""', "''", "\\\\", "//", "n\n", "r\r", "t\t", "b\b", "f\f", "e\x1b"]) letters[pair.charCodeAt(0)] = pair.charCodeAt(1);
+  return letters;
+})();
+/** What begins a number: `\u001b`, `\x1b`, `\033`. */
+const LOWER_U = 0x75;
+const LOWER_X = 0x78;
+const ZERO = 0x30;
 /** Bytes of `\u001b`. */
 export const LONGEST_ESCAPE = 6;
 
@@ -45,49 +49,178 @@ export function spelling(literal: string): string | undefined {
   return spelled === literal ? undefined : spelled;
 }
 
-/** What a stretch of a text spells. */
+/** A part of a text as it reads without its escapes. */
 export class Spelled {
-  /** It begins where the text does that spells it. */
   readonly text = new StreamText();
-  /** By part, an escape or what stands between two, where it begins here, and there. */
-  private readonly starts: number[] = [];
-  private readonly places: number[] = [];
-  private spelled = "";
-  /** It ends with the string that was asked for. */
-  endsAtQuote = false;
 
-  add(part: string, place: number): void {
-    this.starts.push(this.spelled.length);
-    this.places.push(place);
-    this.spelled += part;
-  }
-
-  /** No more will be added; what follows begins at `place`. `ended`: nothing does. */
-  close(place: number, ended: boolean): this {
-    this.text.push(Buffer.from(this.spelled, "latin1"));
+  constructor(
+    private readonly stretch: Stretch,
+    /** Its first byte is this one of the stretch. */
+    private readonly first: number,
+    end: number,
+    ended: boolean,
+    /** It ends with the string that was asked for. */
+    readonly endsAtQuote: boolean,
+  ) {
+    this.text.push(stretch.bytes(first, end));
     this.text.ended = ended;
-    this.add("", place);
-    return this;
   }
 
   /** Where in the text the byte at `index` is spelled. */
   placeOf(index: number): number {
-    const part = this.starts.findLastIndex((start) => start <= index);
-    return this.places[part]! + index - this.starts[part]!;
+    return this.stretch.placeOf(this.first + index);
   }
 
   /** Which byte is spelled at `place`; undefined for the middle of an escape, and where nothing is. */
   indexOf(place: number): number | undefined {
-    const part = this.places.findLastIndex((start) => start <= place);
-    if (part < 0) return undefined;
-    const index = this.starts[part]! + place - this.places[part]!;
-    return part + 1 < this.starts.length && index < this.starts[part + 1]! ? index : undefined;
+    const index = this.stretch.indexOf(place);
+    if (this.stretch.placeOf(index) !== place || index < this.first || index - this.first >= this.text.total) return undefined;
+    return index - this.first;
+  }
+}
+
+/** Bytes that are read at once, at least. */
+const READ_BYTES = 512;
+
+/** What is spelled from an offset of a text on: read once for all candidates in it, as far as they ask. */
+class Stretch {
+  private memory = Buffer.allocUnsafe(2 * READ_BYTES);
+  private length = 0;
+  /** By part, an escape or what stands between two, where it begins here, and there. */
+  private readonly starts: number[] = [];
+  private readonly places: number[] = [];
+  /** Quotes that no escape spells. */
+  private readonly quotes: number[] = [];
+  /** Offset in the text of what is to be read next. */
+  next: number;
+
+  constructor(
+    private readonly text: StreamText,
+    readonly start: number,
+    /** Whether the text had ended, and its length then. */
+    readonly ended: boolean,
+    readonly total: number,
+  ) {
+    this.next = start;
   }
 
-  /** Whether it says anything else than the text does. */
-  get isOther(): boolean {
-    return this.spelled.length !== this.places.at(-1)! - this.places[0]!;
+  bytes(from: number, to: number): Uint8Array {
+    return this.memory.subarray(from, to);
   }
+
+  /** Reads up to `until`, or as far as it is decided what is spelled. */
+  read(until: number): void {
+    if (this.next >= until) return;
+    const target = Math.max(until, this.next + READ_BYTES);
+    const raw = this.text.window(this.next, target + LONGEST_ESCAPE);
+    const base = this.next;
+    const limit = Math.min(raw.length, target - base);
+    let at = 0;
+    while (at < limit) {
+      const found = raw.indexOf(BACKSLASH, at);
+      const to = found < 0 || found > limit ? limit : found;
+      if (to > at) this.addPlain(raw, at, to, base);
+      at = to;
+      if (at === limit) break;
+      // It may be one of which the end is yet to come.
+      if (raw.length - at < LONGEST_ESCAPE && !this.text.ended && mayBeCut(raw, at)) break;
+      at += this.addEscape(raw, at, base);
+    }
+    this.next = base + at;
+  }
+
+  private addPlain(raw: Uint8Array, from: number, to: number, base: number): void {
+    this.addPart(base + from);
+    this.reserve(to - from);
+    for (let at = from; at < to; at++) {
+      if (raw[at] === QUOTE) this.quotes.push(this.length);
+      this.memory[this.length++] = raw[at]!;
+    }
+  }
+
+  private addEscape(raw: Uint8Array, at: number, base: number): number {
+    const escape = escapeAt(raw, at);
+    this.addPart(base + at);
+    this.reserve(1);
+    this.memory[this.length++] = escape < 0 ? BACKSLASH : escape & 0xff;
+    return escape < 0 ? 1 : escape >> 8;
+  }
+
+  private addPart(place: number): void {
+    this.starts.push(this.length);
+    this.places.push(place);
+  }
+
+  private reserve(count: number): void {
+    if (this.length + count <= this.memory.length) return;
+    const larger = Buffer.allocUnsafe(2 * (this.length + count));
+    this.memory.copy(larger, 0, 0, this.length);
+    this.memory = larger;
+  }
+
+  placeOf(index: number): number {
+    if (index >= this.length) return this.next + index - this.length;
+    const part = lastAtMost(this.starts, index);
+    return this.places[part]! + index - this.starts[part]!;
+  }
+
+  /** The byte that is spelled at `place`; for the middle of an escape, the next. */
+  indexOf(place: number): number {
+    if (place >= this.next) return this.length + place - this.next;
+    const part = lastAtMost(this.places, place);
+    return part < 0 ? 0 : Math.min(this.starts[part]! + place - this.places[part]!, this.starts[part + 1] ?? this.length);
+  }
+
+  /** The first quote from `index` on; -1 if there is none before `end`. */
+  quoteFrom(index: number, end: number): number {
+    const quote = this.quotes[lastAtMost(this.quotes, index - 1) + 1];
+    return quote === undefined || quote >= end ? -1 : quote;
+  }
+}
+
+/** Index of the last number that is at most `most`, in a list in order; -1 if there is none. */
+function lastAtMost(numbers: readonly number[], most: number): number {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle]! <= most) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** Bytes before the first one that is asked for, in which a stretch begins. */
+export const SYNC_BYTES = 512;
+/** Stretches of a text that are kept: those of the candidates judged last. */
+const MAX_STRETCHES = 4;
+const stretches = new WeakMap<StreamText, Stretch[]>();
+
+/** The stretch that holds what is spelled from `from` on. Where it begins depends on the bytes before it alone, never on what was read before. */
+function stretchAt(text: StreamText, from: number): Stretch {
+  const start = syncPoint(text, from);
+  let known = stretches.get(text);
+  if (known === undefined) stretches.set(text, (known = []));
+  const found = known.find((stretch) => stretch.start === start && stretch.next >= text.start && (!stretch.ended || (text.ended && stretch.total === text.total)));
+  if (found !== undefined) return found;
+  const stretch = new Stretch(text, start, text.ended, text.total);
+  if (known.length === MAX_STRETCHES) known.shift();
+  known.push(stretch);
+  return stretch;
+}
+
+/** An offset at or before `from` at which no escape stands for sure: none begins in the bytes before it. Where escapes follow each other all along, a round one. */
+function syncPoint(text: StreamText, from: number): number {
+  let clear = 0;
+  const least = Math.max(text.start, from - SYNC_BYTES);
+  for (let at = from - 1; at >= least; at--) {
+    clear = text.at(at) === BACKSLASH ? 0 : clear + 1;
+    if (clear === LONGEST_ESCAPE) return at + LONGEST_ESCAPE;
+  }
+  if (least === 0) return 0;
+  let start = from - (from % SYNC_BYTES);
+  while (start > text.start && start > from - (from % SYNC_BYTES) - LONGEST_ESCAPE && text.at(start - 1) === BACKSLASH) start--;
+  return Math.max(start, text.start);
 }
 
 /**
@@ -95,35 +228,16 @@ export class Spelled {
  * that is given, no more than that. Undefined if nothing is spelled.
  */
 export function readSpelled(text: StreamText, at: number, before: number, until: number, string?: number): Spelled | undefined {
-  let start = Math.max(text.start, at - before, string ?? 0);
-  while (start > (string ?? text.start) && start > at - before - LONGEST_ESCAPE && text.at(start - 1) === BACKSLASH) start--;
-  // An escape may reach over the end.
-  const raw = text.latin1(start, until + LONGEST_ESCAPE);
-  const mayGrow = start + raw.length < until + LONGEST_ESCAPE && !text.ended;
-  const spelled = new Spelled();
-  let quote = string === undefined ? -1 : raw.indexOf('"');
-  let from = 0;
-  let isCut = start + raw.length < until && !text.ended;
-  while (from < raw.length && start + from < until) {
-    const backslash = raw.indexOf("\\", from);
-    if (quote >= 0 && quote < from) quote = raw.indexOf('"', from);
-    spelled.endsAtQuote = quote >= 0 && (backslash < 0 || quote < backslash);
-    const to = spelled.endsAtQuote ? quote : backslash < 0 ? raw.length : backslash;
-    if (to > from) spelled.add(raw.slice(from, to), start + from);
-    from = to;
-    if (spelled.endsAtQuote) isCut = false;
-    if (spelled.endsAtQuote || backslash < 0) break;
-    const escape = escapeAt(raw, backslash);
-    // It may be one of which the end is yet to come.
-    if (escape === undefined && mayGrow && raw.length - backslash < LONGEST_ESCAPE) {
-      isCut = true;
-      break;
-    }
-    spelled.add(escape?.char ?? "\\", start + backslash);
-    from += escape?.length ?? 1;
-  }
-  spelled.close(start + from, !isCut);
-  return isCut || string !== undefined || spelled.isOther ? spelled : undefined;
+  const from = Math.max(text.start, at - before, string ?? 0);
+  const stretch = stretchAt(text, from);
+  stretch.read(until);
+  const isCut = stretch.next < Math.min(until, text.total) || (text.total < until && !text.ended);
+  const first = stretch.indexOf(from);
+  const end = stretch.indexOf(Math.min(until, stretch.next));
+  const quote = string === undefined ? -1 : stretch.quoteFrom(stretch.indexOf(at), end);
+  const last = quote < 0 ? end : quote;
+  const isOther = last - first !== stretch.placeOf(last) - stretch.placeOf(first);
+  return isCut || string !== undefined || isOther ? new Spelled(stretch, first, last, quote >= 0 || !isCut, quote >= 0) : undefined;
 }
 
 /** Where the string begins that `at` stands in, if that is the value of a key: behind `":"`, no more than {@link STRING_BYTES} before it. */
@@ -141,16 +255,36 @@ export function stringStart(text: StreamText, at: number): number | undefined {
 /** What stands before the quote that begins a value. */
 const OPENS_VALUE = /" {0,4}: {0,4}$/;
 
-/** The escape that begins with the backslash at `at`; undefined for one that spells no single byte. */
-function escapeAt(raw: string, at: number): { readonly char: string; readonly length: number } | undefined {
-  const char = LETTERS.get(raw[at + 1] ?? "");
-  if (char !== undefined) return { char, length: 2 };
-  for (const { lead, digits, base } of NUMBERS) {
-    const number = raw.startsWith(lead, at) ? digits.exec(raw.slice(at + lead.length, at + LONGEST_ESCAPE))?.[0] : undefined;
-    const value = number === undefined ? NaN : Number.parseInt(number, base);
-    if (value < 0x80) return { char: String.fromCharCode(value), length: lead.length + number!.length };
+/** The escape that begins with the backslash at `at`: its byte, and 256 times its length; -1 for one that spells no single byte. */
+function escapeAt(raw: Uint8Array, at: number): number {
+  const kind = raw[at + 1] ?? 0;
+  const letter = LETTERS[kind]!;
+  if (letter !== 0) return (2 << 8) | letter;
+  const number = kind === LOWER_U ? digitsAt(raw, at + 2, 4, 4) : kind === LOWER_X ? digitsAt(raw, at + 2, 2, 4) : kind === ZERO ? digitsAt(raw, at + 2, 2, 3) : -1;
+  return number < 0 || number >= 0x80 ? -1 : ((kind === LOWER_U ? 6 : 4) << 8) | number;
+}
+
+/** The number of `count` digits of so many bits at `at`; -1 if there are others. */
+function digitsAt(raw: Uint8Array, at: number, count: number, bits: number): number {
+  let value = 0;
+  for (let next = at; next < at + count; next++) {
+    const digit = NIBBLES[raw[next] ?? 0]!;
+    if (digit >= 1 << bits) return -1;
+    value = (value << bits) | digit;
   }
-  return undefined;
+  return value;
+}
+
+/** Whether the escape that begins at `at`, with which the text ends, may go on. */
+function mayBeCut(raw: Uint8Array, at: number): boolean {
+  const kind = raw[at + 1];
+  if (kind === undefined) return true;
+  const count = kind === LOWER_U ? 4 : kind === LOWER_X || kind === ZERO ? 2 : 0;
+  for (let next = at + 2; next < at + 2 + count; next++) {
+    if (next >= raw.length) return true;
+    if (NIBBLES[raw[next]!]! >= (kind === ZERO ? 8 : 16)) return false;
+  }
+  return false;
 }
 
 /** How a line of a container's log ends: with a line end, and its string. */
@@ -163,7 +297,6 @@ const STRING_ENDS = /^(?:\\r)?\\n"/;
 export function isSpelled(text: StreamText, at: number, before: number, until: number, set: ByteSet, hasLineEnd: boolean): boolean {
   const first = text.nextBackslash(Math.max(text.start, at - before));
   if (first < at) return true;
-  const limit = Math.min(first, until);
-  for (let offset = at; offset < limit; offset++) if (set[text.at(offset)] !== 1) return false;
-  return first < until && (hasLineEnd || !STRING_ENDS.test(text.latin1(first, first + 5)));
+  if (first >= until) return false;
+  return text.runEnd(set, at, first) === first && (hasLineEnd || !STRING_ENDS.test(text.latin1(first, first + 5)));
 }

@@ -4,14 +4,22 @@ import { spelled } from "../core/joined.js";
 import type { Run } from "./analysis.js";
 
 /** Bytes before a match that boundaries and `near` words may look at. */
-export const LOOKBACK_BYTES = 512;
+export const LOOKBACK_BYTES = 1088;
 
 const EMPTY = Buffer.alloc(0);
 const BACKSLASH = 0x5c;
+const LF = 0x0a;
 
 /** Memory for the past at first, in bytes; and the largest chunk that is appended to it whole. */
 const PAST_BYTES = 4096;
 const SMALL_CHUNK_BYTES = 1024;
+
+/** The first byte of a kind from an offset on, and how far the text went when it was looked for. */
+interface Found {
+  from: number;
+  at: number;
+  total: number;
+}
 
 export class StreamText {
   /** What is kept of earlier chunks, from `first` on: ends where `chunk` starts. Its memory is used again. */
@@ -27,8 +35,10 @@ export class StreamText {
   /** Offsets at which strings meet, in order, see core/joined.ts. */
   private joints: number[] = [];
 
-  /** The last answer of `nextBackslash`, and how far the text went then. */
-  private known = { from: 0, at: -1, total: 0 };
+  /** By set the stretch that was walked last. */
+  private readonly stretches = new Map<Uint8Array, { from: number; end: number; isStopped: boolean }>();
+  private readonly backslash: Found = { from: 0, at: -1, total: 0 };
+  private readonly lineEnd: Found = { from: 0, at: -1, total: 0 };
 
   /** `joined`: the stream is strings of a structured body; it reads as if they stood in quotes. */
   constructor(private readonly joined = false) {}
@@ -86,6 +96,35 @@ export class StreamText {
     return offset >= this.start ? this.past[offset - this.start]! : -1;
   }
 
+  /**
+   * Where the bytes of `set` end that stand from `from` on, at `limit` at the latest. A stretch of the same set is walked once, however many ask for it: `set` must be the
+   * same object.
+   */
+  runEnd(set: Uint8Array, from: number, limit: number): number {
+    let known = this.stretches.get(set);
+    if (known === undefined) this.stretches.set(set, (known = { from: 0, end: -1, isStopped: false }));
+    if (known.from > from || from > known.end) Object.assign(known, { from, end: from, isStopped: false });
+    if (known.end < limit && !known.isStopped) {
+      const end = this.walk(set, known.end, limit);
+      known.isStopped = end < limit && end < this.total;
+      known.end = end;
+    }
+    return Math.min(known.end, limit);
+  }
+
+  private walk(set: Uint8Array, from: number, limit: number): number {
+    const { base, chunk } = this;
+    let at = from;
+    for (; at < base; at++) {
+      const byte = this.at(at);
+      if (at >= limit || byte < 0 || set[byte] !== 1) return at;
+    }
+    const end = Math.min(limit, this.total) - base;
+    at -= base;
+    while (at < end && set[chunk[at]!] === 1) at++;
+    return at + base;
+  }
+
   /** Whether a byte of `set` stands in `[from, to)`, as far as it is there. */
   holds(set: Uint8Array, from: number, to: number): boolean {
     const { chunk, base } = this;
@@ -114,6 +153,14 @@ export class StreamText {
     return false;
   }
 
+  /** The bytes of `[from, to)`, as far as they are there: for a moment, and not to be changed. */
+  window(from: number, to: number): Buffer {
+    const { base } = this;
+    if (from >= base) return this.chunk.subarray(from - base, Math.max(0, Math.min(to, this.total) - base));
+    const first = this.past.subarray(Math.max(0, from - this.start), Math.max(0, Math.min(to, base) - this.start));
+    return to > base && this.total > base ? Buffer.concat([first, this.chunk.subarray(0, Math.min(to, this.total) - base)]) : first;
+  }
+
   /** `[from, to)` as a Latin-1 string, as far as it is there. */
   latin1(from: number, to: number): string {
     const { base } = this;
@@ -122,13 +169,28 @@ export class StreamText {
     return to > base ? first + this.chunk.toString("latin1", 0, Math.min(to, this.total) - base) : first;
   }
 
-  /** Offset of the first backslash from `from` on; Infinity if there is none. Found once for all that stands before it. */
+  /** Offset of the first backslash from `from` on; Infinity if there is none. */
   nextBackslash(from: number): number {
-    const { known } = this;
-    if (known.from <= from && from <= known.at && (known.at !== Infinity || known.total === this.total)) return known.at;
-    const found = this.indexOf(BACKSLASH, from);
-    this.known = { from, at: found < 0 ? Infinity : found, total: this.total };
-    return this.known.at;
+    return this.next(BACKSLASH, this.backslash, from);
+  }
+
+  /** Offset of the first line feed from `from` on; Infinity if there is none. */
+  nextLineEnd(from: number): number {
+    return this.next(LF, this.lineEnd, from);
+  }
+
+  /** Found once for all that stands before it, whatever comes behind. */
+  private next(byte: number, known: Found, from: number): number {
+    if (known.from <= from && from <= known.at) {
+      if (known.at !== Infinity || known.total === this.total) return known.at;
+      // What was looked at holds none.
+      from = Math.max(from, known.total);
+    }
+    const found = this.indexOf(byte, from);
+    known.from = from;
+    known.at = found < 0 ? Infinity : found;
+    known.total = this.total;
+    return known.at;
   }
 
   /** Offset of the first `byte` in `[from, total)`, or -1. */
