@@ -15,15 +15,15 @@ export interface Blake3Stream {
 export interface Blake3 {
   /** The digest in lower case hex. */
   hashHex(bytes: Uint8Array): string;
-  /** Keyed mode. `key` must be 32 bytes long, which the caller checks: the addon aborts the process on any other. */
-  keyed(key: Uint8Array, value: Uint8Array): Uint8Array;
+  /** Keyed mode: from a value to its digest in lower case hex. `key` must be 32 bytes long, which the caller checks: the addon aborts the process on any other. */
+  keyed(key: Uint8Array): (value: Uint8Array) => string;
   stream(): Blake3Stream;
 }
 
 /** What a bundle without addons uses. */
 export const portableBlake3: Blake3 = {
   hashHex: (bytes) => hex(blake3(bytes)),
-  keyed: (key, value) => blake3(value, { key }),
+  keyed: (key) => (value) => hex(blake3(value, { key })),
   stream() {
     const state = blake3.create();
     return { update: (bytes) => void state.update(bytes), digestHex: () => hex(state.digest()) };
@@ -43,7 +43,14 @@ export function nativeBlake3(): Blake3 | undefined {
         whole.reset();
         return whole.update(buffer(bytes)).digest("hex");
       },
-      keyed: (key, value) => addon.Blake3Hasher.newKeyed(buffer(key)).update(buffer(value)).digestBuffer(),
+      keyed(key) {
+        // One state for all values: making one takes longer than hashing a short value.
+        const state = addon.Blake3Hasher.newKeyed(buffer(key));
+        return (value) => {
+          state.reset();
+          return state.update(buffer(value)).digest("hex");
+        };
+      },
       stream() {
         const state = new addon.Blake3Hasher();
         return { update: (bytes) => void state.update(buffer(bytes)), digestHex: () => state.digest("hex") };

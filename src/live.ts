@@ -32,6 +32,8 @@ export interface RedactorStream {
   readonly offset: number;
   /** Bytes held back. */
   readonly heldBytes: number;
+  /** Bytes looked at so far, those of rules included: at most a constant times what came in. */
+  readonly work: number;
   /** Offset at which a new stream may go on, as at those before it that are not within a finding: nothing unfinished reaches over it, though it may have left after silence. */
   readonly settled: number;
   push(chunk: Uint8Array): Uint8Array[];
@@ -124,6 +126,10 @@ export class LiveStream implements RedactorStream {
 
   get heldBytes(): number {
     return this.redactor.heldBytes;
+  }
+
+  get work(): number {
+    return this.redactor.work;
   }
 
   get settled(): number {

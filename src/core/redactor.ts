@@ -4,8 +4,9 @@
  * `push` is the walk: 1. the matcher scans the chunk, 2. its rows become spans, 3. everything before the release point leaves, spans masked.
  */
 import { HEAD, type MatcherFactory, type MatcherStream, type NeedleSet, ROW, ROW_SIZE } from "./matcher.js";
+import type { DetectorMask, StreamDetector, DetectorMatch } from "./detection.js";
 import type { MaskPlan } from "./mask.js";
-import { type Cause, Ranges, type RuleNote, RULES, type Span, SpanList } from "./spans.js";
+import { type Cause, Masked, Ranges, type RuleNote, RULES, type Span, SpanList } from "./spans.js";
 import { Lines } from "./lines.js";
 import { Window } from "./window.js";
 import { SCAN_BYTES } from "../limits.js";
@@ -21,31 +22,6 @@ export interface RedactorFinding {
   readonly length: number;
   /** Of a rule (`set` is RULES). */
   readonly note?: RuleNote;
-}
-
-/** Finds secrets that no one told of: the rules over one stream. */
-export interface StreamDetector {
-  /** A detector that is shown only what stands from this offset on finds the same there. */
-  readonly settled: number;
-  /** Everything before this offset may leave. */
-  readonly hold: number;
-  /** Takes the next bytes, which stay as they are until `keep`. */
-  push(chunk: Uint8Array): void;
-  keep(): void;
-  idle(): void;
-  end(): void;
-  release(): void;
-}
-
-/** Masks `[start, end)` for rule `rule`. `match` is what the rule found, of which this may be a part. */
-export type DetectorMask = (start: number, end: number, rule: number, match: DetectorMatch) => void;
-
-export interface DetectorMatch {
-  readonly start: number;
-  readonly end: number;
-  readonly note: RuleNote;
-  /** Only reported, not masked. */
-  readonly counted: boolean;
 }
 
 /** What the redactor asks of its surroundings. */
@@ -88,6 +64,8 @@ export class Redactor {
   private base = Infinity;
   private parser = 0;
   private total = 0;
+  /** Bytes shown to the matcher: more than came in where sets changed. */
+  private scanned = 0;
   private released = 0;
   /** Line feeds in the bytes taken in. */
   private lineFeeds = 0;
@@ -104,7 +82,7 @@ export class Redactor {
   private candidates: Candidate[] = [];
   private readonly detector: StreamDetector | undefined;
   /** What rules masked and has not left: another set of needles does not change it. */
-  private ruled: { readonly start: number; readonly end: number; readonly cause: Cause }[] = [];
+  private readonly ruled = new Masked();
   /** The mask that left last, while a span may still touch it. */
   private open: { start: number; end: number; cause: Cause; line: number; plan: MaskPlan } | undefined;
 
@@ -119,13 +97,18 @@ export class Redactor {
   private ruleFound(start: number, end: number, rule: number, { note, counted, ...match }: DetectorMatch): void {
     const cause: Cause = { set: RULES, needle: rule, start: match.start, end: match.end, fragment: false, note };
     if (counted) return this.report("counted", cause, this.lines.at(start), start, end);
-    this.ruled.push({ start, end, cause });
+    this.ruled.add({ start, end, cause }, this.released);
     this.mask(start, end, cause, true);
   }
 
   /** Bytes taken in. */
   get offset(): number {
     return this.total;
+  }
+
+  /** Bytes looked at so far, of the input and of what is made of it: grows with the input, whatever that is. */
+  get work(): number {
+    return this.scanned + (this.detector?.work ?? 0);
   }
 
   /** Bytes taken in and not released. */
@@ -185,7 +168,7 @@ export class Redactor {
     this.keeps.clear();
     this.raws.clear();
     this.replay(sets);
-    for (const { start, end, cause } of this.ruled) this.mask(start, end, cause, true);
+    for (const { start, end, cause } of this.ruled.from(this.released)) this.mask(start, end, cause, true);
   }
 
   /** Shows the window to other sets. */
@@ -200,6 +183,7 @@ export class Redactor {
         const part = piece.subarray(at, at + SCAN_BYTES);
         const rows = this.stream.scan(part);
         this.total += part.length;
+        this.scanned += part.length;
         this.take(rows, true);
       }
     });
@@ -215,6 +199,7 @@ export class Redactor {
     this.base = this.total;
     this.lines.mark(this.base, this.lineFeeds);
     this.total += chunk.length;
+    this.scanned += chunk.length;
     this.lineFeeds += head[HEAD.LINES]!;
     this.detector?.push(chunk);
     if (rows > 0) this.take(rows, false);
@@ -333,7 +318,6 @@ export class Redactor {
     this.firm.dropBefore(this.released);
     this.keeps.dropBefore(this.released);
     this.raws.dropBefore(this.released);
-    if (this.ruled.length > 0) this.ruled = this.ruled.filter(({ end }) => end > this.released);
   }
 
   private text(to: number, out: Uint8Array[]): void {
@@ -367,18 +351,18 @@ export class Redactor {
   private maskPiece(piece: Buffer, out: Uint8Array[]): void {
     const { plan } = this.open!;
     const from = this.released;
-    const kept = new Uint8Array(piece.length);
-    this.keeps.within(from, from + piece.length, (start, end) => kept.fill(1, start - from, end - from));
-    this.raws.within(from, from + piece.length, (start, end) => kept.fill(0, start - from, end - from));
-    const target = Buffer.allocUnsafe(piece.length);
+    let kept: Uint8Array | undefined;
+    this.keeps.within(from, from + piece.length, (start, end) => (kept ??= new Uint8Array(piece.length)).fill(1, start - from, end - from));
+    if (kept !== undefined) this.raws.within(from, from + piece.length, (start, end) => kept!.fill(0, start - from, end - from));
+    let target: Buffer | undefined;
     let length = 0;
     for (let i = 0; i < piece.length; i++) {
       const byte = piece[i]!;
-      if (kept[i] === 1 || byte === LF || byte === CR) target[length++] = byte;
-      else if (plan.kind === "fill") target[length++] = plan.byte;
+      const isKept = byte === LF || byte === CR || (kept !== undefined && kept[i] === 1);
+      if (isKept || plan.kind === "fill") (target ??= Buffer.allocUnsafe(piece.length))[length++] = plan.kind === "fill" && !isKept ? plan.byte : byte;
     }
     this.released += piece.length;
-    if (length > 0) out.push(target.subarray(0, length));
+    if (target !== undefined) out.push(target.subarray(0, length));
   }
 
   /** Reports the mask that left last: nothing can touch it any more. */

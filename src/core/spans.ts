@@ -52,6 +52,9 @@ interface Range {
   end: number;
 }
 
+/** As many as are not worth sorting. */
+const FEW = 8;
+
 /** Disjoint ranges in order. Those added behind the last are cheap; others wait until the list is read, and are sorted in then, all at once. */
 abstract class RangeList<T extends Range> {
   protected ranges: T[] = [];
@@ -70,12 +73,44 @@ abstract class RangeList<T extends Range> {
     into.end = Math.max(into.end, other.end);
   }
 
-  /** Brings the list in order, if it is not. */
+  /** Brings the list in order, if it is not: a few find their places one by one, many are sorted in. */
   protected settle(): void {
-    if (this.late.length === 0) return;
-    const all = [...this.live(), ...this.late].sort((a, b) => a.start - b.start);
+    const { late } = this;
+    if (late.length === 0) return;
+    if (late.length <= FEW) {
+      this.late = [];
+      for (const added of late) this.place(added);
+      return;
+    }
+    const all = [...this.live(), ...late].sort((a, b) => a.start - b.start);
     this.clear();
     for (const each of all) this.insert(each);
+  }
+
+  /** Puts a range where it belongs among those that are left. */
+  private place(added: T): void {
+    const { ranges } = this;
+    let low = this.start;
+    let high = ranges.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (ranges[middle]!.end < added.start) low = middle + 1;
+      else high = middle;
+    }
+    let until = low;
+    let whole = added;
+    for (; until < ranges.length && ranges[until]!.start <= whole.end; until++) {
+      const other = ranges[until]!;
+      const [earlier, later] = other.start <= whole.start ? [other, whole] : [whole, other];
+      this.unite(earlier, later);
+      whole = earlier;
+    }
+    ranges.splice(low, until - low, whole);
+  }
+
+  /** Index of the first range that is left. */
+  protected get start(): number {
+    return 0;
   }
 
   protected live(): readonly T[] {
@@ -95,6 +130,10 @@ export class SpanList extends RangeList<Span> {
   get first(): Span | undefined {
     this.settle();
     return this.ranges[this.head];
+  }
+
+  protected override get start(): number {
+    return this.head;
   }
 
   /** Adds `[start, end)`, merging what it overlaps or touches. */
@@ -170,5 +209,25 @@ export class Ranges extends RangeList<Range> {
       else high = middle;
     }
     return low;
+  }
+}
+
+/** Spans in the order in which they came, until they have left. */
+export class Masked {
+  private spans: Readonly<Span>[] = [];
+  /** As many as there may be before those that have left are dropped: each is looked at twice, whatever comes. */
+  private room = 64;
+
+  /** `released`: what ends there or before has left. */
+  add(span: Readonly<Span>, released: number): void {
+    this.spans.push(span);
+    if (this.spans.length <= this.room) return;
+    this.spans = this.from(released);
+    this.room = 64 + 2 * this.spans.length;
+  }
+
+  /** Those that reach over `released`. */
+  from(released: number): Readonly<Span>[] {
+    return this.spans.filter(({ end }) => end > released);
   }
 }

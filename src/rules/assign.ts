@@ -91,7 +91,10 @@ function readShaped(text: StreamText, from: number, to: number): Assignment | Wa
   // A quote that is part of the value: an escaped one, or any in a string of a structured body, behind the bytes that the matcher has looked at.
   const isInner = (): boolean =>
     text.at(at) === quote.quote && ((!escaped && text.at(at - 1) === BACKSLASH) || (joined && at >= begin + SHAPE.VALUE_BYTES && !text.isJoint(at)));
-  while (at < begin + MAX_VALUE_BYTES && (isIn(set, text.at(at)) || isInner()) && !ends(at)) at++;
+  const plain = unescapedOf(set);
+  const limit = begin + MAX_VALUE_BYTES;
+  // Bytes that are no escape need no closer look.
+  while ((at = text.runEnd(plain, at, limit)) < limit && (isIn(set, text.at(at)) || isInner()) && !ends(at)) at++;
   if (text.at(at) < 0 && !text.ended) return waitForValue(text, set, begin + MAX_VALUE_BYTES);
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === BACKSLASH ? at - 1 : at;
@@ -110,9 +113,14 @@ function readShaped(text: StreamText, from: number, to: number): Assignment | Wa
 /** Of a value that goes on to the end of what has come: an escape in it may end it. */
 function waitForValue(text: StreamText, set: ByteSet, until: number): Wait {
   for (let at = text.total - LONGEST_ENCODED; at < text.total; at++) if (isIn(ESCAPES, text.at(at))) return NEXT_BYTE;
-  let passed = UNESCAPED.get(set);
-  if (passed === undefined) UNESCAPED.set(set, (passed = interned(set.map((member, byte) => member & (1 - ESCAPES[byte]!)))));
-  return new Wait(passed, until);
+  return new Wait(unescapedOf(set), until);
+}
+
+/** The bytes of a set that begin no escape. */
+function unescapedOf(set: ByteSet): ByteSet {
+  let known = UNESCAPED.get(set);
+  if (known === undefined) UNESCAPED.set(set, (known = interned(set.map((member, byte) => member & (1 - ESCAPES[byte]!)))));
+  return known;
 }
 
 const ESCAPES = byteSet("%&\\\\");
@@ -127,7 +135,7 @@ const NO_SHAPE = Buffer.from("\n");
 
 /** What the matcher asked of the word `[from, to)`, which takes the end of a chunk for a yes. */
 function shapeOf(text: StreamText, from: number, to: number): boolean | "more" {
-  const bytes = Buffer.from(text.latin1(from, to + SHAPE_BYTES), "latin1");
+  const bytes = text.window(from, to + SHAPE_BYTES);
   if (!hasShape(bytes, to - from)) return false;
   return text.ended || bytes.length === to - from + SHAPE_BYTES || hasShape(Buffer.concat([bytes, NO_SHAPE]), to - from) || "more";
 }

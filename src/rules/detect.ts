@@ -1,5 +1,5 @@
 /** What is done with what rules find: findings get fingerprints, are masked as the pack's policies say, and learned where their rules say so. */
-import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/redactor.js";
+import type { DetectorMask, DetectorMatch, StreamDetector } from "../core/detection.js";
 import type { RuleNote } from "../core/spans.js";
 import type { Rule } from "./compile.js";
 import type { Searches } from "./decoding.js";

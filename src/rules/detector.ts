@@ -9,10 +9,11 @@ import { type BlockRule, type Confidence, type LineRule, type MappingRule, type 
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { type AnchorKind, evaluate, type Match } from "./evaluate.js";
 import { mappingBegin, Mappings } from "./mapping.js";
-import { rank, type RulePack } from "./pack.js";
+import { prefixKey, rank, type RulePack } from "./pack.js";
 import { spellings } from "./spelled.js";
 import { StreamText } from "./text.js";
 import { Wait, Waiting } from "./waiting.js";
+import { examined } from "./work.js";
 
 /** A secret that a rule found. */
 export interface RuleMatch {
@@ -79,6 +80,8 @@ export class Detector {
   private readonly grammars = new Map<string, { readonly rule: number; readonly grammar: Grammar }>();
   /** Everything before it may leave as far as the rules are concerned. */
   hold = 0;
+  /** Bytes that rules have looked at, those of pushes. */
+  work = 0;
   private readonly anchors: AnchorStream;
   private readonly decoding: Decoding | undefined;
 
@@ -100,6 +103,12 @@ export class Detector {
 
   /** Takes the next bytes, which must stay as they are until `keep`. */
   push(bytes: Uint8Array): void {
+    const before = examined.bytes;
+    this.look(bytes);
+    this.work += examined.bytes - before;
+  }
+
+  private look(bytes: Uint8Array): void {
     const { text, pack } = this;
     const chunk = text.push(bytes);
     this.walked.clear();
@@ -299,27 +308,41 @@ export class Detector {
     hold = Math.min(hold, this.waiting.hold, this.begins.hold, this.unfinishedAnchor());
     for (const { grammar } of this.grammars.values()) hold = Math.min(hold, grammar.hold);
     for (const { from } of this.runs) hold = Math.min(hold, from);
-    const last = text.at(text.total - 1);
-    if (last < 0 || pack.aheadBytes[last] === 0) return hold;
+    return Math.min(hold, this.aheadStart());
+  }
+
+  /** Where the bytes begin that the text ends with and in which the secret of a rule may begin whose anchor is yet to come. */
+  private aheadStart(): number {
+    const { text, pack } = this;
+    const { total } = text;
+    const last = text.at(total - 1);
+    if (last < 0 || pack.aheadBytes[last] === 0) return total;
+    let start = total;
     for (const { set, length } of pack.ahead) {
-      let at = text.total;
-      while (at > text.total - length && at > text.start && set[text.at(at - 1)] === 1) at--;
-      hold = Math.min(hold, at);
+      const least = Math.max(total - length, text.start);
+      if (least >= start || set[last] === 0) continue;
+      let at = total - 1;
+      while (at > least && set[text.at(at - 1)] === 1) at--;
+      start = Math.min(start, at);
     }
-    return hold;
+    return start;
   }
 
   /** Where the longest beginning of an anchor starts that the stream ends with. */
   private unfinishedAnchor(): number {
     const { total } = this.text;
-    const { exact, folded, firsts, lasts } = this.pack.prefixes;
-    let lengths = total === 0 ? 0 : lasts[this.text.at(total - 1)]!;
+    const { exact, folded, firsts, lasts, filter } = this.pack.prefixes;
+    const { text } = this;
+    const last = text.at(total - 1);
+    let lengths = total === 0 ? 0 : lasts[last]!;
     while (lengths !== 0) {
       const length = 31 - Math.clz32(lengths);
       lengths &= ~(1 << length);
-      const first = this.text.at(total - length);
+      const first = text.at(total - length);
       if (first < 0 || (firsts[first]! & (1 << length)) === 0) continue;
-      const tail = this.text.latin1(total - length, total);
+      const key = prefixKey(first, text.at(total - length + (length > 1 ? 1 : 0)), text.at(total - length + (length >> 1)), last, length);
+      if ((filter[key >> 5]! & (1 << (key & 31))) === 0) continue;
+      const tail = text.latin1(total - length, total);
       if (exact.has(tail) || folded.has(tail.toLowerCase())) return total - length;
     }
     return total;

@@ -1,4 +1,5 @@
 /** Values that stand where a secret could but are none: references, placeholders, paths, versions, ciphertext, masks. For rules without a distinctive prefix only. */
+import { byteSet } from "./bytes.js";
 import { classes, randomness } from "./random.js";
 import { lazyPattern } from "./re2.js";
 
@@ -55,9 +56,15 @@ const MEMBER = lazyPattern(String.raw`^(?:::)?[A-Za-z_$][A-Za-z_]*\d{0,3}[A-Za-z
 /** Whether `value` (Latin-1) is noise. Its length is bounded by the caller. `isLiteral`: where it stands it cannot name a variable. */
 export function isNoise(value: string, isLiteral = false): boolean {
   if (isGenerated(value)) return false;
-  if (new Set(value).size < 2 || (isLiteral ? LITERAL_NOISE : NOISE)().test(value)) return true;
+  if (isUniform(value) || (isLiteral ? LITERAL_NOISE : NOISE)().test(value)) return true;
   if ((value.includes("/") || value.includes("\\")) && PATH().test(value)) return !value.split("/").some(isRandomPart);
   return /\.|->|::/.test(value) && MEMBER().test(value) && !value.split(/\.|->|::/).some(isRandomPart);
+}
+
+/** Whether it is one character all along. */
+function isUniform(value: string): boolean {
+  for (let at = 1; at < value.length; at++) if (value.charCodeAt(at) !== value.charCodeAt(0)) return false;
+  return true;
 }
 
 const PHRASE = /^[a-z0-9]+(?: [a-z0-9]+){1,3}$/;
@@ -83,16 +90,18 @@ export const MOST_GENERATED_BYTES = 64;
 const FEWEST_GENERATED_BYTES = 10;
 const GENERATED_RANDOMNESS = 0.01;
 /** What generators use besides letters and digits, without what joins words and statements. */
-const PUNCTUATION = "!\"#$%&'*+<=>?@[]^`{|}~";
+const PUNCTUATION = byteSet("!\"#$%&'*+<=>?@[\\]^`{|}~");
 const INTERPOLATION = lazyPattern(String.raw`[$#%]\{|\{\{|\$\(|%\(|\s`);
 
 /** Whether a value is random in all kinds of characters, as a generator of passwords makes it: it may begin as a reference or a call does. */
 export function isGenerated(value: string): boolean {
   if (value.length < FEWEST_GENERATED_BYTES || value.length > MOST_GENERATED_BYTES || classes(value) < 3) return false;
-  let [digits, marks] = [0, 0];
-  for (const character of value) {
-    if (character >= "0" && character <= "9") digits++;
-    else if (PUNCTUATION.includes(character)) marks++;
+  let digits = 0;
+  let marks = 0;
+  for (let at = 0; at < value.length; at++) {
+    const code = value.charCodeAt(at);
+    if (code >= 0x30 && code <= 0x39) digits++;
+    else if (PUNCTUATION[code] === 1) marks++;
   }
   return (marks >= 3 || (digits >= 1 && marks === 2 && classes(value) === 4)) && randomness(value) >= GENERATED_RANDOMNESS && !INTERPOLATION().test(value);
 }

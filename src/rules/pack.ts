@@ -32,6 +32,16 @@ export interface Prefixes {
   /** For each byte the lengths, a bit each, of prefixes that begin with it; and of those that end with it. */
   readonly firsts: Uint32Array;
   readonly lasts: Uint32Array;
+  /** A bit for each {@link prefixKey}: most of what passes the two above is none all the same. */
+  readonly filter: Uint32Array;
+}
+
+const FILTER_BITS = 1 << 16;
+
+/** The bit of {@link Prefixes.filter} of a prefix with these bytes: its first two, the one in its middle, its last. Letters of either case are one. */
+export function prefixKey(first: number, second: number, middle: number, last: number, length: number): number {
+  const bytes = (first | 0x20) + (second | 0x20) * 0x1003f + (middle | 0x20) * 0x9e377 + (last | 0x20) * 0x3d4d51 + length * 0x2545f;
+  return (Math.imul(bytes, 0x9e3779b1) >>> 16) & (FILTER_BITS - 1);
 }
 
 export interface PackOptions {
@@ -213,6 +223,7 @@ function prefixesOf(rules: readonly Rule[]): RulePack["prefixes"] {
   const folded = new Set<string>();
   const firsts = new Uint32Array(256);
   const lasts = new Uint32Array(256);
+  const filter = new Uint32Array(FILTER_BITS / 32);
   for (const rule of rules) {
     // What an assignment gives away stands behind its word.
     if (rule.kind === "assign") continue;
@@ -222,6 +233,9 @@ function prefixesOf(rules: readonly Rule[]): RulePack["prefixes"] {
         const prefix = literal.slice(0, length);
         const isFolded = (flags & ANCHOR.FOLD) !== 0;
         (isFolded ? folded : exact).add(prefix);
+        const [first, second, middle, last] = [0, length > 1 ? 1 : 0, length >> 1, length - 1].map((at) => prefix.charCodeAt(at));
+        const key = prefixKey(first!, second!, middle!, last!, length);
+        filter[key >> 5]! |= 1 << (key & 31);
         for (const text of isFolded ? [prefix, prefix.toUpperCase()] : [prefix]) {
           firsts[text.charCodeAt(0) & 0xff]! |= 1 << length;
           lasts[text.charCodeAt(length - 1) & 0xff]! |= 1 << length;
@@ -229,7 +243,7 @@ function prefixesOf(rules: readonly Rule[]): RulePack["prefixes"] {
       }
     }
   }
-  return { exact, folded, firsts, lasts };
+  return { exact, folded, firsts, lasts, filter };
 }
 
 /** Anchors by engine and pack: most engines of a process have the same. */

@@ -54,43 +54,52 @@ export class Spelled {
   readonly text = new StreamText();
 
   constructor(
-    private readonly stretch: Stretch,
+    readonly stretch: Stretch,
     /** Its first byte is this one of the stretch. */
-    private readonly first: number,
+    readonly first: number,
     end: number,
     ended: boolean,
     /** It ends with the string that was asked for. */
     readonly endsAtQuote: boolean,
+    /** What the stretch calls 0 is so much behind the start of what was read. */
+    private readonly shift: number,
   ) {
     this.text.push(stretch.bytes(first, end));
     this.text.ended = ended;
+    readings.set(this.text, this);
   }
 
   /** Where in the text the byte at `index` is spelled. */
   placeOf(index: number): number {
-    return this.stretch.placeOf(this.first + index);
+    return this.stretch.placeOf(this.first + index) - this.shift;
   }
 
   /** Which byte is spelled at `place`; undefined for the middle of an escape, and where nothing is. */
   indexOf(place: number): number | undefined {
-    const index = this.stretch.indexOf(place);
-    if (this.stretch.placeOf(index) !== place || index < this.first || index - this.first >= this.text.total) return undefined;
+    const index = this.stretch.indexOf(place + this.shift);
+    if (this.stretch.placeOf(index) !== place + this.shift || index < this.first || index - this.first >= this.text.total) return undefined;
     return index - this.first;
   }
 }
 
+/** By its text a reading: what is spelled in it is read in its whole stretch, once for all readings of that. */
+const readings = new WeakMap<StreamText, Spelled>();
+
 /** Bytes that are read at once, at least. */
 const READ_BYTES = 512;
 
+const NOTHING = Buffer.alloc(0);
+
 /** What is spelled from an offset of a text on: read once for all candidates in it, as far as they ask. */
 class Stretch {
-  private memory = Buffer.allocUnsafe(2 * READ_BYTES);
+  private memory: Buffer = NOTHING;
   private length = 0;
   /** By part, an escape or what stands between two, where it begins here, and there. */
   private readonly starts: number[] = [];
   private readonly places: number[] = [];
   /** Quotes that no escape spells. */
   private readonly quotes: number[] = [];
+  private known = new StreamText();
   /** Offset in the text of what is to be read next. */
   next: number;
 
@@ -108,6 +117,15 @@ class Stretch {
     return this.memory.subarray(from, to);
   }
 
+  /** What was read so far, as a text. */
+  get whole(): StreamText {
+    if (this.known.total !== this.length) {
+      this.known = new StreamText();
+      this.known.push(this.bytes(0, this.length));
+    }
+    return this.known;
+  }
+
   /** Reads up to `until`, or as far as it is decided what is spelled. */
   read(until: number): void {
     if (this.next >= until) return;
@@ -115,35 +133,29 @@ class Stretch {
     const raw = this.text.window(this.next, target + LONGEST_ESCAPE);
     const base = this.next;
     const limit = Math.min(raw.length, target - base);
+    this.reserve(limit);
+    const { memory } = this;
+    let isPart = false;
     let at = 0;
     while (at < limit) {
-      const found = raw.indexOf(BACKSLASH, at);
-      const to = found < 0 || found > limit ? limit : found;
-      if (to > at) this.addPlain(raw, at, to, base);
-      at = to;
-      if (at === limit) break;
+      const byte = raw[at]!;
+      if (byte !== BACKSLASH) {
+        if (!isPart) this.addPart(base + at);
+        isPart = true;
+        if (byte === QUOTE) this.quotes.push(this.length);
+        memory[this.length++] = byte;
+        at++;
+        continue;
+      }
       // It may be one of which the end is yet to come.
       if (raw.length - at < LONGEST_ESCAPE && !this.text.ended && mayBeCut(raw, at)) break;
-      at += this.addEscape(raw, at, base);
+      const escape = escapeAt(raw, at);
+      this.addPart(base + at);
+      isPart = false;
+      memory[this.length++] = escape < 0 ? BACKSLASH : escape & 0xff;
+      at += escape < 0 ? 1 : escape >> 8;
     }
     this.next = base + at;
-  }
-
-  private addPlain(raw: Uint8Array, from: number, to: number, base: number): void {
-    this.addPart(base + from);
-    this.reserve(to - from);
-    for (let at = from; at < to; at++) {
-      if (raw[at] === QUOTE) this.quotes.push(this.length);
-      this.memory[this.length++] = raw[at]!;
-    }
-  }
-
-  private addEscape(raw: Uint8Array, at: number, base: number): number {
-    const escape = escapeAt(raw, at);
-    this.addPart(base + at);
-    this.reserve(1);
-    this.memory[this.length++] = escape < 0 ? BACKSLASH : escape & 0xff;
-    return escape < 0 ? 1 : escape >> 8;
   }
 
   private addPart(place: number): void {
@@ -169,6 +181,12 @@ class Stretch {
     if (place >= this.next) return this.length + place - this.next;
     const part = lastAtMost(this.places, place);
     return part < 0 ? 0 : Math.min(this.starts[part]! + place - this.places[part]!, this.starts[part + 1] ?? this.length);
+  }
+
+  /** Behind the last byte that is spelled before `place`; an escape that reaches over it does not count. */
+  endBefore(place: number): number {
+    const end = this.indexOf(place);
+    return this.placeOf(end) > place ? end - 1 : end;
   }
 
   /** The first quote from `index` on; -1 if there is none before `end`. */
@@ -228,20 +246,49 @@ function syncPoint(text: StreamText, from: number): number {
  * that is given, no more than that. Undefined if nothing is spelled.
  */
 export function readSpelled(text: StreamText, at: number, before: number, until: number, string?: number): Spelled | undefined {
-  const from = Math.max(text.start, at - before, string ?? 0);
+  const reading = readings.get(text);
+  const isThere = text.total >= until || text.ended;
+  if (reading === undefined) return read(text, 0, { at, from: Math.max(text.start, at - before, string ?? 0), until, isThere, isNested: false, string });
+  const { first, stretch } = reading;
+  const end = Math.min(until, text.total);
+  const range = { at: at + first, from: first + Math.max(0, at - before, string ?? 0), until: end + first, isThere, isNested: true };
+  return read(stretch.whole, first, { ...range, string: string === undefined ? undefined : string + first });
+}
+
+interface Range {
+  readonly at: number;
+  readonly from: number;
+  readonly until: number;
+  /** Nothing of it is yet to come. */
+  readonly isThere: boolean;
+  /** It is read in a reading, of which nothing is yet to come but what is not there. */
+  readonly isNested: boolean;
+  readonly string: number | undefined;
+}
+
+function read(text: StreamText, shift: number, { at, from, until, isThere, isNested, string }: Range): Spelled | undefined {
   const stretch = stretchAt(text, from);
   stretch.read(until);
-  const isCut = stretch.next < Math.min(until, text.total) || (text.total < until && !text.ended);
+  const isCut = !isThere || (!isNested && stretch.next < Math.min(until, text.total));
   const first = stretch.indexOf(from);
-  const end = stretch.indexOf(Math.min(until, stretch.next));
+  const end = stretch.endBefore(Math.min(until, stretch.next));
   const quote = string === undefined ? -1 : stretch.quoteFrom(stretch.indexOf(at), end);
   const last = quote < 0 ? end : quote;
   const isOther = last - first !== stretch.placeOf(last) - stretch.placeOf(first);
-  return isCut || string !== undefined || isOther ? new Spelled(stretch, first, last, quote >= 0 || !isCut, quote >= 0) : undefined;
+  return isCut || string !== undefined || isOther ? new Spelled(stretch, first, last, quote >= 0 || !isCut, quote >= 0, shift) : undefined;
 }
+
+const strings = new WeakMap<StreamText, { readonly at: number; readonly start: number | undefined }>();
 
 /** Where the string begins that `at` stands in, if that is the value of a key: behind `":"`, no more than {@link STRING_BYTES} before it. */
 export function stringStart(text: StreamText, at: number): number | undefined {
+  // The rules of an anchor ask one after the other.
+  let known = strings.get(text);
+  if (known?.at !== at) strings.set(text, (known = { at, start: findString(text, at) }));
+  return known.start;
+}
+
+function findString(text: StreamText, at: number): number | undefined {
   const before = text.latin1(Math.max(text.start, at - STRING_BYTES), at);
   const line = before.lastIndexOf("\n") + 1;
   for (let quote = before.lastIndexOf('"'); quote > line; quote = before.lastIndexOf('"', quote - 1)) {

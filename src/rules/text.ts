@@ -2,6 +2,7 @@
 
 import { spelled } from "../core/joined.js";
 import type { Run } from "./analysis.js";
+import { examined } from "./work.js";
 
 /** Bytes before a match that boundaries and `near` words may look at. */
 export const LOOKBACK_BYTES = 1088;
@@ -21,6 +22,13 @@ interface Found {
   total: number;
 }
 
+/** Bytes of a set in a row; `isStopped`: behind them stands another. */
+interface Stretch {
+  from: number;
+  end: number;
+  isStopped: boolean;
+}
+
 export class StreamText {
   /** What is kept of earlier chunks, from `first` on: ends where `chunk` starts. Its memory is used again. */
   private memory: Buffer = EMPTY;
@@ -36,7 +44,7 @@ export class StreamText {
   private joints: number[] = [];
 
   /** By set the stretch that was walked last. */
-  private readonly stretches = new Map<Uint8Array, { from: number; end: number; isStopped: boolean }>();
+  private stretches: Map<Uint8Array, Stretch> | undefined;
   private readonly backslash: Found = { from: 0, at: -1, total: 0 };
   private readonly lineEnd: Found = { from: 0, at: -1, total: 0 };
 
@@ -92,6 +100,7 @@ export class StreamText {
 
   /** The byte at `offset`, or -1 where there is none. */
   at(offset: number): number {
+    examined.bytes++;
     if (offset >= this.base) return offset < this.total ? this.chunk[offset - this.base]! : -1;
     return offset >= this.start ? this.past[offset - this.start]! : -1;
   }
@@ -101,6 +110,7 @@ export class StreamText {
    * same object.
    */
   runEnd(set: Uint8Array, from: number, limit: number): number {
+    this.stretches ??= new Map();
     let known = this.stretches.get(set);
     if (known === undefined) this.stretches.set(set, (known = { from: 0, end: -1, isStopped: false }));
     if (known.from > from || from > known.end) Object.assign(known, { from, end: from, isStopped: false });
@@ -121,7 +131,9 @@ export class StreamText {
     }
     const end = Math.min(limit, this.total) - base;
     at -= base;
+    const first = at;
     while (at < end && set[chunk[at]!] === 1) at++;
+    examined.bytes += at - first;
     return at + base;
   }
 
@@ -130,8 +142,10 @@ export class StreamText {
     const { chunk, base } = this;
     if (from >= base) {
       const end = Math.min(to, this.total) - base;
-      for (let at = from - base; at < end; at++) if (set[chunk[at]!] === 1) return true;
-      return false;
+      let at = from - base;
+      while (at < end && set[chunk[at]!] === 0) at++;
+      examined.bytes += at - (from - base);
+      return at < end;
     }
     for (let at = Math.max(from, this.start); at < to; at++) {
       const byte = this.at(at);
@@ -156,6 +170,7 @@ export class StreamText {
   /** The bytes of `[from, to)`, as far as they are there: for a moment, and not to be changed. */
   window(from: number, to: number): Buffer {
     const { base } = this;
+    examined.bytes += Math.max(0, Math.min(to, this.total) - from);
     if (from >= base) return this.chunk.subarray(from - base, Math.max(0, Math.min(to, this.total) - base));
     const first = this.past.subarray(Math.max(0, from - this.start), Math.max(0, Math.min(to, base) - this.start));
     return to > base && this.total > base ? Buffer.concat([first, this.chunk.subarray(0, Math.min(to, this.total) - base)]) : first;
@@ -164,6 +179,7 @@ export class StreamText {
   /** `[from, to)` as a Latin-1 string, as far as it is there. */
   latin1(from: number, to: number): string {
     const { base } = this;
+    examined.bytes += Math.max(0, Math.min(to, this.total) - from);
     if (from >= base) return this.chunk.toString("latin1", from - base, Math.min(to, this.total) - base);
     const first = this.past.toString("latin1", Math.max(0, from - this.start), Math.max(0, Math.min(to, base) - this.start));
     return to > base ? first + this.chunk.toString("latin1", 0, Math.min(to, this.total) - base) : first;
@@ -195,6 +211,12 @@ export class StreamText {
 
   /** Offset of the first `byte` in `[from, total)`, or -1. */
   indexOf(byte: number, from: number): number {
+    const found = this.find(byte, from);
+    examined.bytes += (found < 0 ? this.total : found) - Math.max(from, this.start);
+    return found;
+  }
+
+  private find(byte: number, from: number): number {
     if (from < this.base) {
       const at = this.past.indexOf(byte, from - this.start);
       if (at >= 0) return at + this.start;

@@ -19,15 +19,18 @@ export function fingerprinter(key: Uint8Array, hash?: Blake3): (value: Uint8Arra
     throw new LogveilError("LV_KEY_LENGTH", `a fingerprint key must be ${KEY_BYTES} bytes long`, { facts: { bytes: key?.length } });
   }
   const own = Uint8Array.from(key);
-  return (value) => base32((hash ?? fastBlake3()).keyed(own, value).subarray(0, FINGERPRINT_BYTES));
+  let keyed: ((value: Uint8Array) => string) | undefined;
+  return (value) => base32((keyed ??= (hash ?? fastBlake3()).keyed(own))(value));
 }
 
-/** The first 5 bytes in base32. */
-function base32(bytes: Uint8Array): string {
+/** The first 5 bytes of a digest in hex, in base32. */
+function base32(digest: string): string {
+  const half = FINGERPRINT_BYTES * 4;
   let text = "";
-  for (let bit = 0; bit < FINGERPRINT_BYTES * 8; bit += 5) {
-    const two = (bytes[bit >> 3]! << 8) | (bytes[(bit >> 3) + 1] ?? 0);
-    text += BASE32[(two >> (11 - (bit & 7))) & 31]!;
+  // Two numbers of 20 bits, four characters each.
+  for (let bit = 0; bit < 2 * half; bit += half) {
+    const number = Number.parseInt(digest.slice(bit / 4, (bit + half) / 4), 16);
+    for (let shift = half - 5; shift >= 0; shift -= 5) text += BASE32[(number >> shift) & 31]!;
   }
   return text;
 }

@@ -28,7 +28,7 @@ export function encodeFrame(key: string, pieces: readonly Uint8Array[]): Buffer 
   return frame;
 }
 
-const hashOf = (key: string, bytes: Buffer): Uint8Array => fastBlake3().keyed(Buffer.from(key, "latin1"), bytes);
+const hashOf = (key: string, bytes: Buffer): Uint8Array => Buffer.from(fastBlake3().keyed(Buffer.from(key, "latin1"))(bytes), "hex");
 
 /** What stands in a file, in bytes `[at, end)`: a whole frame; the beginning of one at the end of the file; something else. */
 export type Piece = { readonly at: number; readonly end: number } & (
