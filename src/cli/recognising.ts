@@ -62,6 +62,9 @@ export function recognising(machine: RedactorStream, place: Place, binary: Binar
     get heldBytes() {
       return held.length + machine.heldBytes;
     },
+    get work() {
+      return machine.work;
+    },
     get settled() {
       return machine.settled;
     },

@@ -122,6 +122,9 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
         get heldBytes() {
           return stream.heldBytes;
         },
+        get work() {
+          return stream.work;
+        },
         get settled() {
           return stream.settled;
         },

@@ -219,7 +219,9 @@ function stretchAt(text: StreamText, from: number): Stretch {
   const start = syncPoint(text, from);
   let known = stretches.get(text);
   if (known === undefined) stretches.set(text, (known = []));
-  const found = known.find((stretch) => stretch.start === start && stretch.next >= text.start && (!stretch.ended || (text.ended && stretch.total === text.total)));
+  const found = known.find(
+    (stretch) => stretch.start === start && stretch.next >= text.start && (!stretch.ended || (text.ended && stretch.total === text.total)),
+  );
   if (found !== undefined) return found;
   const stretch = new Stretch(text, start, text.ended, text.total);
   if (known.length === MAX_STRETCHES) known.shift();
@@ -307,7 +309,8 @@ function escapeAt(raw: Uint8Array, at: number): number {
   const kind = raw[at + 1] ?? 0;
   const letter = LETTERS[kind]!;
   if (letter !== 0) return (2 << 8) | letter;
-  const number = kind === LOWER_U ? digitsAt(raw, at + 2, 4, 4) : kind === LOWER_X ? digitsAt(raw, at + 2, 2, 4) : kind === ZERO ? digitsAt(raw, at + 2, 2, 3) : -1;
+  const number =
+    kind === LOWER_U ? digitsAt(raw, at + 2, 4, 4) : kind === LOWER_X ? digitsAt(raw, at + 2, 2, 4) : kind === ZERO ? digitsAt(raw, at + 2, 2, 3) : -1;
   return number < 0 || number >= 0x80 ? -1 : ((kind === LOWER_U ? 6 : 4) << 8) | number;
 }
 

@@ -197,12 +197,10 @@ export class StreamText {
 
   /** Found once for all that stands before it, whatever comes behind. */
   private next(byte: number, known: Found, from: number): number {
-    if (known.from <= from && from <= known.at) {
-      if (known.at !== Infinity || known.total === this.total) return known.at;
-      // What was looked at holds none.
-      from = Math.max(from, known.total);
-    }
-    const found = this.indexOf(byte, from);
+    const isKnown = known.from <= from && from <= known.at;
+    if (isKnown && (known.at !== Infinity || known.total === this.total)) return known.at;
+    // What was looked at before holds none.
+    const found = this.indexOf(byte, isKnown ? Math.max(from, known.total) : from);
     known.from = from;
     known.at = found < 0 ? Infinity : found;
     known.total = this.total;

@@ -33,6 +33,9 @@ function overMessages(masking: RedactorStream, maxMessageBytes: number): Redacto
     get heldBytes() {
       return masking.heldBytes + masker.heldBytes;
     },
+    get work() {
+      return masking.work;
+    },
     get settled() {
       return masking.offset - masking.heldBytes;
     },

@@ -245,6 +245,9 @@ function slow(machine: RedactorStream, ms = 5): RedactorStream & { readonly piec
     get heldBytes() {
       return machine.heldBytes;
     },
+    get work() {
+      return machine.work;
+    },
     get settled() {
       return machine.settled;
     },
