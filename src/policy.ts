@@ -8,7 +8,7 @@ import { Redactor } from "./core/redactor.js";
 import { LogveilError } from "./errors.js";
 import { packOf, type RulesOptions } from "./rules/builtin.js";
 import type { Searches } from "./rules/decoding.js";
-import { detect } from "./rules/detector.js";
+import { detect } from "./rules/detect.js";
 import { anchorsOf, type RulePack } from "./rules/pack.js";
 import { placesIn } from "./secrets/known.js";
 import { type Group, type RegistryContext, SecretStore } from "./secrets/registry.js";
