@@ -236,7 +236,7 @@ export class Decoding {
     const count = anchors.scan(bytes);
     const hits = anchors.hits.slice(0, count * HIT_SIZE);
     anchors.scan(SEPARATOR);
-    const blocks = new Map<number, { readonly blocks: Blocks; readonly found: HiddenMatch[] }>();
+    const begun = new Map<number, { readonly blocks: Blocks; readonly found: HiddenMatch[] }>();
     for (let i = 0; i < hits.length; i += HIT_SIZE) {
       const anchor = pack.anchors[hits[i]!]!;
       for (const number of anchor.rules) {
@@ -247,11 +247,11 @@ export class Decoding {
         if (rule.kind === "block") {
           const begin = blockBegin(rule, text, at);
           if (typeof begin !== "number") continue;
-          let known = blocks.get(number);
-          if (known === undefined) blocks.set(number, (known = { blocks: new Blocks(rule), found: [] }));
+          let own = begun.get(number);
+          if (own === undefined) begun.set(number, (own = { blocks: new Blocks(rule), found: [] }));
           const found = { ...base, confidence: rule.confidence, value: "", start: at, end: begin };
           const mask = (_: number, end: number): void => void (found.end = Math.max(found.end, end));
-          if (known.blocks.add({ at, end: begin, mask })) known.found.push(found);
+          if (own.blocks.add({ at, end: begin, mask })) own.found.push(found);
           continue;
         }
         const match = evaluate(rule, text, at, anchor);
@@ -260,8 +260,8 @@ export class Decoding {
         add({ ...base, confidence, value: text.latin1(start, end), start, end });
       }
     }
-    for (const { blocks: known, found } of blocks.values()) {
-      known.go(text);
+    for (const { blocks, found } of begun.values()) {
+      blocks.go(text);
       found.forEach(add);
     }
   }

@@ -5,7 +5,7 @@
 import { type AnchorStream, HIT_SIZE } from "../core/anchors.js";
 import { blockBegin, Blocks } from "./blocks.js";
 import { type ByteSet, EMPTY } from "./bytes.js";
-import { type BlockRule, type Confidence, type LineRule, type MappingRule, type Rule, STOPS } from "./compile.js";
+import { type BlockRule, type Confidence, type LineRule, type MappingRule, STOPS } from "./compile.js";
 import { Decoding, type KnownSecret, type Searches } from "./decoding.js";
 import { type AnchorKind, evaluate, type Match } from "./evaluate.js";
 import { mappingBegin, Mappings } from "./mapping.js";
@@ -131,8 +131,9 @@ export class Detector {
   }
 
   private candidate(rule: number, at: number, anchor: AnchorKind): Candidate {
-    const { kind, ahead, before } = this.pack.rules[rule]! as Rule & Partial<Pick<LineRule, "before">>;
-    const lookbehind = kind === "line" ? before!.max : kind === "assign" ? ASSIGN_LOOKBEHIND_BYTES : 0;
+    const judged = this.pack.rules[rule]!;
+    const { kind, ahead } = judged;
+    const lookbehind = kind === "line" ? judged.before.max : kind === "assign" ? ASSIGN_LOOKBEHIND_BYTES : 0;
     return { rule, at, anchor, hold: kind === "assign" ? at + anchor.length : at - ahead, from: at - lookbehind, start: at };
   }
 
@@ -303,7 +304,7 @@ export class Detector {
 
   /** The offset from which on bytes may be part of a secret that is not known yet. */
   private holdStart(): number {
-    const { text, pack } = this;
+    const { text } = this;
     let hold = this.decoding?.hold ?? text.total;
     hold = Math.min(hold, this.waiting.hold, this.begins.hold, this.unfinishedAnchor());
     for (const { grammar } of this.grammars.values()) hold = Math.min(hold, grammar.hold);

@@ -28,12 +28,12 @@ const BY_LETTER = byteSet("\"'\\\\/");
 const BY_DIGITS = byteSet("\0-\x1f\x7f");
 const DIGITS_BYTES = byteSet("\\\\0-9A-Fa-funrtx");
 
-const known = new WeakMap<ByteSet, ByteSet>();
+const spelledSets = new WeakMap<ByteSet, ByteSet>();
 
 /** The bytes that the bytes of `set` are spelled with. */
 export function spellings(set: ByteSet): ByteSet {
-  let spelled = known.get(set);
-  if (spelled === undefined) known.set(set, (spelled = spellBytes(set)));
+  let spelled = spelledSets.get(set);
+  if (spelled === undefined) spelledSets.set(set, (spelled = spellBytes(set)));
   return spelled;
 }
 
