@@ -70,13 +70,11 @@ test("a damaged body is refused; what was decoded before stays, masked, and the 
     const refused = await call(sidecar, "POST", LOG, body, headers);
     expect([refused.status, (JSON.parse(refused.body) as { message: string }).message]).toEqual([400, expect.stringContaining(why)]);
   }
-  const { headers: at } = await call(sidecar, "HEAD", LOG);
-  const received = Number(at["logveil-offset"]);
-  expect((await call(sidecar, "POST", LOG, gzipSync("more\n"), { ...headers, "logveil-offset": String(received) })).status).toBe(200);
+  expect((await call(sidecar, "POST", LOG, gzipSync("more\n"), headers)).status).toBe(200);
   await call(sidecar, "POST", `${LOG}/end`);
   const { body } = await call(sidecar, "GET", LOG);
   expect(body).not.toContain("global-secret");
-  expect(body.endsWith("more\n")).toBe(true);
+  expect(body.slice(-40)).toMatch(/more\n$/);
   const search = searchFor([{ name: "GLOBAL", value: SECRET }]);
   expect(filesIn(folder).flatMap((file) => search(readFileSync(file)))).toEqual([]);
 });
