@@ -24,6 +24,7 @@ import { type Loaded, Reloader } from "./reload.js";
 import { LIKELY_NAMES, remember } from "./secrets.js";
 
 export async function serve(version: string, options: Readonly<Record<string, unknown>>): Promise<number> {
+  const stopped = stopSignal();
   const hardened = hardenProcess();
   const started = startSmall();
   const { config: file, ...flags } = options;
@@ -90,11 +91,7 @@ export async function serve(version: string, options: Readonly<Record<string, un
       ? `logs are kept in ${config.store.dir}`
       : `requests are forwarded to ${config.upstream.url}${config.spool.enabled ? `, and wait in ${config.spool.dir} while it is down` : ""}`;
   sidecar.log("info", `${where}, the audit is in ${config.audit.dir}; secrets that are known: ${loaded.live.engine.secrets!.length}`);
-  const signal = await new Promise<string>((resolve) => {
-    for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => resolve(each));
-  });
-  // A second signal ends it at once.
-  for (const each of ["SIGTERM", "SIGINT"] as const) process.once(each, () => process.exit(EXIT.INTERNAL));
+  const signal = await stopped;
   sidecar.log("info", `${signal}: taking no more requests, ending those under way`);
   reloader.close();
   const whole = await sidecar.close(config.shutdown.grace);
@@ -130,6 +127,19 @@ function auditNews(tell: SidecarOptions["log"], lost: (code: string) => void): P
       tell("info", `the audit's oldest ${files === 1 ? "file was" : `${files} files were`} deleted, up to record ${seq} (audit.maxAge, audit.maxBytes)`);
     },
   };
+}
+
+/** Resolves with the first signal to stop, also one that comes while it starts; a second one ends the process at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    let isAsked = false;
+    for (const each of ["SIGTERM", "SIGINT"] as const)
+      process.on(each, () => {
+        if (isAsked) process.exit(EXIT.INTERNAL);
+        isAsked = true;
+        resolve(each);
+      });
+  });
 }
 
 const urlOf = ({ address, port }: Bound, scheme: string): string => (port === 0 ? `${address} for ${scheme}` : `${scheme}://${address}`);

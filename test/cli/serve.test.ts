@@ -1,7 +1,7 @@
 /** `logveil serve` as a process: useful without configuration, ends in order, loses nothing that it acknowledged, keeps nothing raw. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -141,6 +141,21 @@ test("takes syslog, keeps what it took when it is killed, and says where it is",
   again.child.kill("SIGTERM");
   expect(await once(again.child, "exit")).toEqual([0, null]);
   expect(logveil(again.env, ["audit", "verify", join(home, "state", "logveil", "audit")]).status).toBe(0);
+});
+
+test("a signal to stop that comes while it starts is not lost", { timeout: 60_000 }, async () => {
+  const home = temporary();
+  const child = spawn(process.execPath, [COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], {
+    env: { PATH: process.env["PATH"], HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_RUNTIME_DIR: join(home, "run") },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  child.stderr.resume();
+  const gone = once(child, "exit");
+  // It opens its audit before it listens.
+  await vi.waitFor(() => expect(existsSync(join(home, "state", "logveil", "audit", "audit.lock"))).toBe(true), { timeout: 30_000, interval: 5 });
+  child.kill("SIGTERM");
+  expect(await gone).toEqual([0, null]);
 });
 
 test.runIf(process.platform === "linux")(
