@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { existsSync, linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { type ErrorCode, LogveilError } from "./errors.js";
+import { reasonAndCure } from "./io-error.js";
 
 /** A living holder renews its lock so often, in milliseconds. */
 export const LOCK_RENEW_MS = 5_000;
@@ -119,7 +120,7 @@ export function takeLock(file: string, held: Held): Lock {
   } catch (error) {
     if (error instanceof LogveilError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_IO", `${file}: cannot be made (${code})`, { cause: error, facts: { code } });
+    throw new LogveilError("LV_IO", `${file}: cannot be made: ${reasonAndCure(code)}`, { cause: error, facts: { code } });
   }
   ours.add(holder.token);
   const isOurs = (): boolean => readHolder(file)?.token === holder.token;

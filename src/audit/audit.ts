@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { LOCK_RENEW_MS, type Lock, takeLock } from "../lock.js";
 import { CHECKPOINT, type Sealing } from "./batch.js";
 import { type Draft, drafted, type Link, MAX_LINE_BYTES } from "./chain.js";
@@ -71,7 +72,7 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
     lock.release();
     if (error instanceof LogveilError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_IO", `${options.folder}: the audit cannot be opened (${code ?? "unknown"})`, { cause: error, facts: { code } });
+    throw new LogveilError("LV_IO", `${options.folder}: the audit cannot be opened: ${reasonAndCure(code)}`, { cause: error, facts: { code } });
   }
 }
 

@@ -4,6 +4,7 @@ import { open, readdir, readFile, rename, stat, unlink } from "node:fs/promises"
 import { join } from "node:path";
 import type { Blake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { GENESIS, MAX_LINE_BYTES, unseal, type Unsealed } from "./chain.js";
 import { ChainCheck } from "./check.js";
 
@@ -24,7 +25,7 @@ export function makeFolder(folder: string): void {
   } catch (error) {
     if (error instanceof LogveilError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_IO", `${folder}: the audit folder cannot be made (${code})`, { cause: error, facts: { code } });
+    throw new LogveilError("LV_IO", `${folder}: the audit folder cannot be made: ${reasonAndCure(code)}`, { cause: error, facts: { code } });
   }
 }
 

@@ -3,6 +3,7 @@ import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject,
 import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { createOnce } from "../once.js";
 
 /** Where the public key lies: beside the private one. */
@@ -59,7 +60,7 @@ function guarded<T>(file: string, work: () => T): T {
   } catch (error) {
     if (error instanceof LogveilError) throw error;
     const { code = "unknown" } = error as NodeJS.ErrnoException;
-    if (/^E[A-Z]+$/.test(code)) throw new LogveilError("LV_IO", `${file}: the audit key cannot be read or made (${code})`, { facts: { code } });
+    if (/^E[A-Z]+$/.test(code)) throw new LogveilError("LV_IO", `${file}: the audit key cannot be read or made: ${reasonAndCure(code)}`, { facts: { code } });
     throw new LogveilError("LV_AUDIT_KEY", `${file}: expected an Ed25519 key in PEM`);
   }
 }

@@ -3,6 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { type Link, signedPart, type Unsealed } from "./chain.js";
 import { ChainCheck, type Pin, type Place, type Problem } from "./check.js";
 import { CountCheck, type CountDifference } from "./counts.js";
@@ -91,7 +92,7 @@ export async function verifyAudit(path: string, options: VerifyOptions = {}): Pr
   } catch (error) {
     if (error instanceof LogveilError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_IO", `${path}: cannot be read (${code ?? "unknown"})`, { cause: error, facts: { code } });
+    throw new LogveilError("LV_IO", `${path}: cannot be read: ${reasonAndCure(code)}`, { cause: error, facts: { code } });
   }
 }
 

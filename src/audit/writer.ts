@@ -1,5 +1,6 @@
 /** What is on disk: where the chain goes on there, batches made from that place on, the file they go into, and the head. Everything that fails throws `LV_AUDIT_WRITE`. */
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { Batch, type Place, type Sealing } from "./batch.js";
 import type { Draft } from "./chain.js";
 import { headFile, type Resumption, writeHead } from "./folder.js";
@@ -90,5 +91,5 @@ export class Writer {
 
 function writeError(path: string, error: unknown): LogveilError {
   const { code = "unknown" } = error as NodeJS.ErrnoException;
-  return new LogveilError("LV_AUDIT_WRITE", `${path}: the audit cannot be written (${code})`, { cause: error, facts: { code } });
+  return new LogveilError("LV_AUDIT_WRITE", `${path}: the audit cannot be written: ${reasonAndCure(code)}`, { cause: error, facts: { code } });
 }

@@ -3,6 +3,7 @@ import { createReadStream, statSync } from "node:fs";
 import type { Place } from "../audit/check.js";
 import { digestLog, type LogDigest, verifyAudit, type Verification } from "../audit/verify.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { EXIT } from "./options.js";
 
 interface AuditCommandOptions {
@@ -41,7 +42,7 @@ async function readLog(file: string): Promise<LogDigest> {
   try {
     return await digestLog(file === "-" ? process.stdin : createReadStream(file));
   } catch (error) {
-    throw new LogveilError("LV_IO", `--log: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `--log: cannot read ${file}: ${reasonAndCure(error)}`, { cause: error });
   }
 }
 

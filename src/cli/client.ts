@@ -1,9 +1,12 @@
 /** Commands that talk to a sidecar: `logs`, `secrets add`, `job end`, `job token`, `reload`, `status`. */
 import { request as requestHttp, type IncomingMessage } from "node:http";
 import { request as requestHttps, type RequestOptions } from "node:https";
-import { join } from "node:path";
+import { connect } from "node:net";
+import { join, resolve as absolute } from "node:path";
 import { urlToHttpOptions } from "node:url";
 import { LogveilError } from "../errors.js";
+import { hardenProcess } from "../native/loader.js";
+import { reasonAndCure, reasonOf } from "../io-error.js";
 import { reportLine } from "../secrets/report.js";
 import { EXIT } from "./options.js";
 
@@ -21,16 +24,46 @@ export interface ClientOptions {
   readonly tokenFile?: string;
 }
 
-/** Where a sidecar of this user has its control socket. */
-export const defaultSocket = (environment: NodeJS.ProcessEnv = process.env): string =>
-  join(environment["XDG_RUNTIME_DIR"] || "/run", "logveil", "control.sock");
+const USUAL_SERVER = "http://127.0.0.1:4180";
+
+/** Where the control socket of the sidecar is: as the option says, else as the variable that tells the sidecar itself, else where one of this user has it. */
+export function socketPath(option?: string, environment: NodeJS.ProcessEnv = process.env): string {
+  const named = option ?? (environment["LOGVEIL_CONTROL_SOCKET"] || join(environment["XDG_RUNTIME_DIR"] || "/run", "logveil", "control.sock"));
+  const path = named.replace(/^unix:/, "");
+  if (path.startsWith("/")) return path;
+  if (option !== undefined) return absolute(path);
+  throw new LogveilError("LV_USAGE", "LOGVEIL_CONTROL_SOCKET: expected the absolute path of a socket");
+}
+
+/** Whether somebody listens on a socket that this user may open. */
+const isOpen = (path: string): Promise<boolean> =>
+  new Promise((answer) => {
+    const socket = connect(path)
+      .once("error", () => answer(false))
+      .once("connect", () => {
+        socket.destroy();
+        answer(true);
+      });
+  });
+
+/** Where logs are read: who owns the control socket needs no token there. */
+async function logServer({ server, socket, tokenFile }: ClientOptions): Promise<{ readonly server: string; readonly option: string }> {
+  if (server !== undefined) return { server, option: "--server" };
+  const named = process.env["LOGVEIL_SERVER"];
+  if (socket === undefined && named) return { server: named, option: "LOGVEIL_SERVER" };
+  const path = socketPath(socket);
+  const unix = { server: `unix:${encodeURI(path)}`, option: "--socket" };
+  if (socket !== undefined || (tokenFile === undefined && (await isOpen(path)))) return unix;
+  return { server: USUAL_SERVER, option: "--server, --socket, LOGVEIL_SERVER or LOGVEIL_CONTROL_SOCKET" };
+}
 
 /** Prints the masked log of a job: of one stream, or of all, one after the other. */
 export async function logs([job, ...streams]: string[], options: ClientOptions): Promise<number> {
-  const { server = "http://127.0.0.1:4180", follow, tokenFile } = options;
-  const to = await addressOf(server, options);
+  const { follow, tokenFile } = options;
+  const { server, option } = await logServer(options);
+  const to = await addressOf(server, option, options);
   const headers = await authorization(tokenFile);
-  const get = (path: string): Promise<IncomingMessage> => call({ ...to, path, headers }, server, "--server");
+  const get = (path: string): Promise<IncomingMessage> => call({ ...to, path, headers }, server, option);
   if (job === undefined) {
     const { jobs: all } = await readJson<{ jobs: { job: string; started: number; ended?: number; streams: string[] }[] }>(await get("/v1/jobs"));
     for (const { job: name, started, ended, streams: names } of all)
@@ -49,14 +82,15 @@ export async function logs([job, ...streams]: string[], options: ClientOptions):
 }
 
 /** `secrets add --job J`: makes the secrets on stdin known to a job. */
-export async function secrets([verb, ...rest]: string[], { socket = defaultSocket(), job }: ClientOptions): Promise<number> {
+export async function secrets([verb, ...rest]: string[], { socket, job }: ClientOptions): Promise<number> {
   if (verb !== "add" || rest.length > 0)
     throw new LogveilError("LV_USAGE", "secrets: expected add, with the secrets on stdin; logveil secrets --help tells more");
   if (job === undefined) throw new LogveilError("LV_USAGE", "secrets add: --job is needed: the secrets mask the streams of that job");
+  hardenProcess();
   const batch: Buffer[] = [];
   for await (const piece of process.stdin as AsyncIterable<Buffer>) batch.push(piece);
   if (batch.length === 0) throw new LogveilError("LV_USAGE", 'secrets add: nothing came on stdin; expected lines of NAME=value or {"name", "value"}');
-  const answer = await control(socket, "POST", `/v1/jobs/${encodeURIComponent(job)}/secrets`, Buffer.concat(batch));
+  const answer = await control(socketPath(socket), "POST", `/v1/jobs/${encodeURIComponent(job)}/secrets`, Buffer.concat(batch));
   for (const piece of batch) piece.fill(0);
   const { reports, exposed } = await readJson<{
     reports: { name: string; kind: string; reason: string }[];
@@ -69,17 +103,17 @@ export async function secrets([verb, ...rest]: string[], { socket = defaultSocke
 }
 
 /** `job end J`, `job token J`. */
-export async function jobs([verb, name]: string[], { socket = defaultSocket() }: ClientOptions): Promise<number> {
-  if ((verb !== "end" && verb !== "token") || name === undefined) throw new LogveilError("LV_USAGE", "job: expected end JOB or token JOB");
+export async function jobs([verb, name, ...more]: string[], { socket }: ClientOptions): Promise<number> {
+  if ((verb !== "end" && verb !== "token") || name === undefined || more.length > 0) throw new LogveilError("LV_USAGE", "job: expected end JOB or token JOB");
   const path = `/v1/jobs/${encodeURIComponent(name)}`;
-  const answer = await (verb === "end" ? control(socket, "DELETE", path) : control(socket, "POST", `${path}/token`));
+  const answer = await (verb === "end" ? control(socketPath(socket), "DELETE", path) : control(socketPath(socket), "POST", `${path}/token`));
   const { token } = await readJson<{ token?: string }>(answer);
   if (token !== undefined) process.stdout.write(`${token}\n`);
   return EXIT.OK;
 }
 
 /** Has a sidecar read its configuration again. */
-export async function reload({ socket = defaultSocket() }: ClientOptions): Promise<number> {
+export async function reload({ socket }: ClientOptions): Promise<number> {
   const {
     secrets: known,
     rules,
@@ -92,7 +126,7 @@ export async function reload({ socket = defaultSocket() }: ClientOptions): Promi
     changed: string[];
     needsRestart: string[];
     warnings: string[];
-  }>(await control(socket, "POST", "/v1/reload"));
+  }>(await control(socketPath(socket), "POST", "/v1/reload"));
   for (const warning of warnings) process.stderr.write(`logveil: ${warning}\n`);
   if (needsRestart.length > 0) process.stderr.write(`logveil: needs a restart: ${needsRestart.join(", ")}\n`);
   process.stdout.write(
@@ -102,20 +136,20 @@ export async function reload({ socket = defaultSocket() }: ClientOptions): Promi
 }
 
 /** What a sidecar is doing, as JSON. */
-export async function status({ socket = defaultSocket() }: ClientOptions): Promise<number> {
-  process.stdout.write(`${JSON.stringify(await readJson(await control(socket, "GET", "/v1/status")), undefined, 2)}\n`);
+export async function status({ socket }: ClientOptions): Promise<number> {
+  process.stdout.write(`${JSON.stringify(await readJson(await control(socketPath(socket), "GET", "/v1/status")), undefined, 2)}\n`);
   return EXIT.OK;
 }
 
-const control = (socketPath: string, method: string, path: string, body?: Uint8Array): Promise<IncomingMessage> =>
-  call({ socketPath, method, path }, socketPath, "--socket", body);
+const control = (socket: string, method: string, path: string, body?: Uint8Array): Promise<IncomingMessage> =>
+  call({ socketPath: socket, method, path }, socket, "--socket or LOGVEIL_CONTROL_SOCKET", body);
 
 /** Where a request goes. Throws `LV_USAGE`, `LV_IO`. */
-async function addressOf(server: string, { ca, cert, key }: ClientOptions): Promise<RequestOptions> {
+async function addressOf(server: string, option: string, { ca, cert, key }: ClientOptions): Promise<RequestOptions> {
   const url = URL.canParse(server) ? new URL(server) : undefined;
   if (url?.protocol === "unix:") return { socketPath: decodeURI(url.pathname) };
   if (url?.protocol !== "http:" && url?.protocol !== "https:")
-    throw new LogveilError("LV_USAGE", "--server: expected http://HOST:PORT, https://HOST:PORT or unix:/path");
+    throw new LogveilError("LV_USAGE", `${option}: expected http://HOST:PORT, https://HOST:PORT or unix:/path`);
   const files = Object.entries({ ca, cert, key }).filter((entry): entry is [string, string] => entry[1] !== undefined);
   const read = await Promise.all(files.map(async ([name, file]) => [name, await contentOf(file, `--${name}`)]));
   const { protocol, hostname, port } = urlToHttpOptions(url);
@@ -132,7 +166,7 @@ async function contentOf(file: string, option: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
-    throw new LogveilError("LV_IO", `${option}: cannot read ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `${option}: cannot read ${file}: ${reasonAndCure(error)}`, { cause: error });
   }
 }
 
@@ -150,7 +184,7 @@ async function call(to: RequestOptions, where: string, option: string, body?: Ui
 function unreached({ code = "" }: NodeJS.ErrnoException, where: string, option: string): string {
   if (code.startsWith("ERR_SSL")) return `${where} ends the handshake (${code}); a sidecar that demands certificates of clients needs --cert and --key`;
   if (/CERT|VERIFY/.test(code)) return `the certificate of ${where} is not accepted (${code}); name its authority by --ca`;
-  return `no sidecar answers at ${where} (${code}); start one with logveil serve, or name it by ${option}`;
+  return `no sidecar answers at ${where}: ${reasonOf(code)}; start one with logveil serve, or name it by ${option}`;
 }
 
 async function readJson<T>(answer: IncomingMessage): Promise<T> {
@@ -159,6 +193,6 @@ async function readJson<T>(answer: IncomingMessage): Promise<T> {
   try {
     return JSON.parse(Buffer.concat(pieces).toString()) as T;
   } catch {
-    throw new LogveilError("LV_IO", "what answers is no logveil sidecar");
+    throw new LogveilError("LV_IO", "this server is not a logveil sidecar");
   }
 }

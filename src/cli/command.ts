@@ -2,6 +2,8 @@
 import { readFileSync, rmSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
+import { checkOperands, unknownOption } from "./arguments.js";
 import { ALLOW } from "./guard.js";
 import { COMMANDS, type CommandRow, EXIT, EXIT_HELP, type OptionRow } from "./options.js";
 
@@ -57,7 +59,10 @@ function commandOf(row: CommandRow, done: (code: number) => void): Command {
   if (row.name === "run") built.passThroughOptions();
   const examples = row.examples.map(([line, what]) => `  ${line}\n      ${what}`).join("\n");
   built.addHelpText("after", `\nExamples:\n${examples}\n\n${EXIT_HELP}`);
-  return built.action(async (args: string[], options: Record<string, unknown>) => done(await HANDLERS[row.name]!(args, options)));
+  return built.action(async (args: string[], options: Record<string, unknown>) => {
+    checkOperands(row, args);
+    done(await HANDLERS[row.name]!(args, options));
+  });
 }
 
 /** Lets a command take every field of the configuration. Help shows the usual ones: docs/configuration.md has all. */
@@ -90,7 +95,7 @@ async function main(): Promise<number> {
   try {
     await program.parseAsync();
   } catch (error) {
-    const failed = await explain(error);
+    const failed = await explain(error, program);
     // A read that is pending would keep the process waiting for input that nobody wants any more. Help, in contrast, may still be on its way.
     if (!(error instanceof CommanderError)) process.stderr.write("", () => process.exit(failed));
     return failed;
@@ -99,12 +104,14 @@ async function main(): Promise<number> {
 }
 
 /** Says what went wrong, without bytes of input and with secrets masked, and answers the exit code. */
-async function explain(error: unknown): Promise<number> {
+async function explain(error: unknown, program?: Command): Promise<number> {
   if ((error as NodeJS.ErrnoException | undefined)?.code === "EPIPE") return EXIT.OK;
   const isOfArguments = error instanceof CommanderError || error instanceof InvalidArgumentError;
   if (isOfArguments && told.length === 0) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   const { say } = await import("./talk.js");
   if (isOfArguments) {
+    const [, flag] = /^error: unknown option '(.*)'/s.exec(error.message) ?? [];
+    if (flag !== undefined) told.splice(0, Infinity, unknownOption(flag, program?.commands.find((each) => each.name() === process.argv[2]) ?? program));
     for (const text of told) say(text.replace(/^error: /, "").trimEnd());
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
@@ -114,7 +121,7 @@ async function explain(error: unknown): Promise<number> {
   }
   const { name, code } = (error ?? {}) as NodeJS.ErrnoException;
   if (code !== undefined && /^E[A-Z]+$/.test(code)) {
-    say(`input or output failed (${code})`);
+    say(`input or output failed: ${reasonAndCure(code)}`);
     return EXIT.USAGE;
   }
   // The message of an unforeseen error may quote what it stumbled over.

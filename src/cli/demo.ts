@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createEngine } from "../engine.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import type { EngineChoice } from "../native/loader.js";
 import type { Finding } from "../types.js";
 
@@ -91,7 +92,7 @@ function readLog(file: string | undefined): string {
   try {
     return readFileSync(file, "latin1");
   } catch (error) {
-    throw new LogveilError("LV_IO", `${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `${file}: cannot be read: ${reasonAndCure(error)}`, { cause: error });
   }
 }
 

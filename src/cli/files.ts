@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { callbackify } from "node:util";
 import { codingOf, mayBeCoded } from "../codec/content.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import type { RedactorStream } from "../live.js";
 import { growPipe } from "../native/loader.js";
 import { type Begun, fileReader, pipe, type Read, READ_BYTES, readerOf, writeAll } from "./pipe.js";
@@ -26,8 +27,8 @@ export function ioError(file: string, what: string, error: unknown): LogveilErro
   const { code = "unknown error", syscall } = error as NodeJS.ErrnoException;
   const isOutput = syscall?.startsWith("write") === true;
   // The decoder of the package zstd-napi has no codes.
-  const hint = /^(Z_|ZSTD|unknown)/.test(code) ? "the compressed data is damaged or cut off" : code;
-  const message = isOutput ? `${file}: the masked text cannot be written (${code})` : `${file}: ${what} (${hint})`;
+  const hint = /^(Z_|ZSTD|unknown)/.test(code) ? "the compressed data is damaged or cut off" : reasonAndCure(code);
+  const message = isOutput ? `${file}: the masked text cannot be written: ${reasonAndCure(code)}` : `${file}: ${what}: ${hint}`;
   return new LogveilError("LV_IO", message, { cause: error, facts: { file, code } });
 }
 

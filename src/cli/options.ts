@@ -12,6 +12,8 @@ export interface OptionRow {
 export interface CommandRow {
   readonly name: string;
   readonly usage: string;
+  /** Most arguments besides options; absent: any number, or the command looks itself. */
+  readonly operands?: number;
   readonly summary: string;
   readonly options: readonly OptionRow[];
   /** Takes every field of the configuration as a flag, too. */
@@ -70,7 +72,10 @@ export const CONFIGURATION: readonly OptionRow[] = [
   { flags: "--log-level <level>", help: "the least that is told", choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"] },
 ];
 
-const SOCKET: OptionRow = { flags: "--socket <path>", help: "the control socket of the sidecar; default: logveil/control.sock in $XDG_RUNTIME_DIR or /run" };
+const SOCKET: OptionRow = {
+  flags: "--socket <path>",
+  help: "the control socket of the sidecar; default: LOGVEIL_CONTROL_SOCKET, else logveil/control.sock in $XDG_RUNTIME_DIR or /run",
+};
 
 export const COMMANDS: readonly CommandRow[] = [
   {
@@ -139,6 +144,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: "serve",
     usage: "[options]",
+    operands: 0,
     summary: "run the sidecar: mask logs that are sent to it while they come, and keep them or forward them",
     options: CONFIGURATION,
     configured: true,
@@ -153,8 +159,12 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: "print the masked log of a job that a sidecar keeps; without a job, list them",
     options: [
       { flags: "--follow", help: "go on as more comes, until the stream ends" },
-      { flags: "--server <url>", help: "the sidecar's address: http, https, or unix:/path", default: "http://127.0.0.1:4180" },
-      { flags: "--token-file <file>", help: "the bearer token of the job, if it has one" },
+      {
+        flags: "--server <url>",
+        help: "the sidecar's address: http, https, or unix:/path; default: LOGVEIL_SERVER, the control socket if you may open it, http://127.0.0.1:4180",
+      },
+      SOCKET,
+      { flags: "--token-file <file>", help: "the bearer token of the job, if it has one; the owner of the control socket needs none" },
       { flags: "--ca <file>", help: "https: the authority of the sidecar's certificate (PEM)" },
       { flags: "--cert <file>", help: "https: your own certificate, if the sidecar demands one (PEM)" },
       { flags: "--key <file>", help: "https: its key (PEM)" },
@@ -178,6 +188,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: "reload",
     usage: "",
+    operands: 0,
     summary: "have a sidecar read its configuration, secrets and rules again, as SIGHUP does; what is wrong leaves everything as it is",
     options: [SOCKET],
     examples: [["logveil reload", "after a secret was rotated"]],
@@ -185,6 +196,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: "status",
     usage: "",
+    operands: 0,
     summary: "tell what a sidecar is doing, as JSON",
     options: [SOCKET],
     examples: [["logveil status", "jobs, streams, secrets, findings, the last reload"]],
@@ -192,6 +204,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: "demo",
     usage: "[file]",
+    operands: 1,
     summary: "plant a made-up secret in a dozen spellings into a log and show what becomes of them",
     options: [{ flags: "--engine <engine>", help: "which matcher runs", choices: ["auto", "native", "portable"], default: "auto" }],
     examples: [["logveil demo build.log", "on a log of yours"]],
@@ -216,11 +229,12 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: "completions",
     usage: "<bash|zsh|fish>",
+    operands: 1,
     summary: "print a completion script for a shell",
     options: [],
     examples: [["source <(logveil completions bash)", "complete in this shell"]],
   },
-  { name: "man", usage: "", summary: "print the manual page", options: [], examples: [["logveil man | man -l -", "read it"]] },
+  { name: "man", usage: "", operands: 0, summary: "print the manual page", options: [], examples: [["logveil man | man -l -", "read it"]] },
 ];
 
 export const EXIT = Object.freeze({ OK: 0, FINDINGS: 1, USAGE: 2, PARTIAL: 3, INTERNAL: 70 });

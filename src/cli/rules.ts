@@ -4,11 +4,13 @@ import { stringify } from "smol-toml";
 import { PortableAnchors } from "../core/anchors.js";
 import { PortableEncodedStream } from "../core/encoded.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { builtinSources, packOf } from "../rules/builtin.js";
 import { CONFIDENCES } from "../rules/compile.js";
 import { Detector } from "../rules/detector.js";
 import type { RulePack } from "../rules/pack.js";
 import type { RuleSource } from "../rules/schema.js";
+import { checkOperands } from "./arguments.js";
 import { EXIT } from "./options.js";
 import { type MaskingOptions, rulesOf } from "./session.js";
 
@@ -16,7 +18,11 @@ type RulesCommandOptions = Pick<MaskingOptions, "rules" | "disable" | "minConfid
 
 const VERBS = ["list", "show", "test", "explain", "check", "import", "schema"];
 
-export async function rules([verb, ...args]: string[], options: RulesCommandOptions): Promise<number> {
+/** Most arguments of a verb; others take any number. */
+const OPERANDS: Readonly<Record<string, number>> = { list: 0, test: 1, explain: 1, import: 1, schema: 0 };
+
+export async function rules([verb = "", ...args]: string[], options: RulesCommandOptions): Promise<number> {
+  checkOperands({ name: `rules ${verb}`, ...(verb in OPERANDS && { operands: OPERANDS[verb]! }) }, args);
   switch (verb) {
     case "list":
       return list(await sources(options), options);
@@ -142,6 +148,6 @@ function read(file: string | undefined): Buffer {
   try {
     return readFileSync(file ?? 0);
   } catch (error) {
-    throw new LogveilError("LV_IO", `${file ?? "stdin"}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `${file ?? "stdin"}: cannot be read: ${reasonAndCure(error)}`, { cause: error });
   }
 }

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { EXIT } from "./options.js";
 import { pump } from "./pump.js";
 import { type MaskingOptions, openSession } from "./session.js";
@@ -39,7 +40,7 @@ export async function run(command: readonly string[], options: MaskingOptions): 
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (child.pid !== undefined) throw error;
-    say(`${file}: ${code === "ENOENT" ? "no such command" : "cannot be run"} (${code})`);
+    say(code === "ENOENT" ? `${file}: no such command (${code}): check its name and PATH` : `${file}: cannot be run: ${reasonAndCure(error)}`);
     session.finish();
     return code === "ENOENT" ? 127 : 126;
   } finally {

@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { createEngine, type Engine } from "../engine.js";
 import type { RedactorStream } from "../live.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import type { EngineChoice } from "../native/loader.js";
 import { hardenProcess } from "../native/loader.js";
 import type { RulesOptions } from "../rules/builtin.js";
@@ -191,7 +192,7 @@ function openReport(file: string | undefined): Report {
   try {
     descriptor = openSync(file, "w", 0o600);
   } catch (error) {
-    throw new LogveilError("LV_IO", `--report: cannot write ${file} (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `--report: cannot write ${file}: ${reasonAndCure(error)}`, { cause: error });
   }
   return { write: (entry) => void writeSync(descriptor, `${JSON.stringify(entry)}\n`), close: () => closeSync(descriptor) };
 }

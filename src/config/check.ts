@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { checkMask } from "../core/mask.js";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import type { Config } from "./schema.js";
 import { type Address, printAddress } from "./units.js";
 
@@ -179,7 +180,7 @@ function fileFinding(path: string, file: string): Finding[] {
     const mode = (status.mode & 0o777).toString(8).padStart(4, "0");
     return when(isOpenToAll(status.mode), path, `${file} can be read by every user (mode ${mode}): chmod o-rwx it`);
   } catch (error) {
-    return [{ path, message: `${file}: cannot be read (${(error as NodeJS.ErrnoException).code})` }];
+    return [{ path, message: `${file}: cannot be read: ${reasonAndCure(error)}` }];
   }
 }
 

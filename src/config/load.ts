@@ -1,6 +1,7 @@
 /** The effective configuration: flags before environment before file before defaults, field by field, and where each value comes from. Read this file first. */
 import { readFileSync, statSync } from "node:fs";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { nearest } from "../rules/nearest.js";
 import { checkAll, checkSecretFiles, type Finding, isOpenToAll, warningsOf } from "./check.js";
 import { type Field, FIELDS, fromText, type Group, isGroup, ROOT, setAt, TextFault, valueAt } from "./fields.js";
@@ -143,7 +144,7 @@ function readText(file: string): string {
   try {
     bytes = readFileSync(file);
   } catch (error) {
-    throw new LogveilError("LV_IO", `${oneLine(file)}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+    throw new LogveilError("LV_IO", `${oneLine(file)}: cannot be read: ${reasonAndCure(error)}`, { cause: error });
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

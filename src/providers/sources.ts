@@ -1,6 +1,7 @@
 /** Where the command line takes secrets from: environment, files, file descriptors. Values never come from arguments: other users can read those. */
 import { readFileSync } from "node:fs";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import type { SecretInput } from "../types.js";
 import { parseSecrets } from "./parse.js";
 
@@ -47,10 +48,8 @@ function read(file: string | number, option: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw new LogveilError(
-      "LV_IO",
-      `${option}: cannot read ${typeof file === "number" ? `descriptor ${file}` : file} (${(error as NodeJS.ErrnoException).code})`,
-      { cause: error },
-    );
+    throw new LogveilError("LV_IO", `${option}: cannot read ${typeof file === "number" ? `descriptor ${file}` : file}: ${reasonAndCure(error)}`, {
+      cause: error,
+    });
   }
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import type { z } from "zod";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { compileRule, RuleFault } from "./compile.js";
 import { nearest } from "./nearest.js";
 import { proveRule } from "./prove.js";
@@ -70,7 +71,7 @@ function read(file: string): string {
 
 function unreadable(path: string, error: unknown): LogveilError {
   if (error instanceof LogveilError) return error;
-  return new LogveilError("LV_IO", `${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error });
+  return new LogveilError("LV_IO", `${path}: cannot be read: ${reasonAndCure(error)}`, { cause: error });
 }
 
 /** The line on which rule `index` says `field`, or else on which it begins. 1-based. */

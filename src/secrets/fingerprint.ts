@@ -5,6 +5,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { BLAKE3_BYTES, type Blake3, fastBlake3 } from "../blake3.js";
 import { LogveilError } from "../errors.js";
+import { reasonOf } from "../io-error.js";
 import { createOnce } from "../once.js";
 
 /** Length of a fingerprint key in bytes. */
@@ -45,11 +46,9 @@ export function installationKey(directory = join(process.env["XDG_STATE_HOME"] |
     return readKey(file) ?? makeKey(directory, file);
   } catch (error) {
     if (error instanceof LogveilError) throw error;
-    throw new LogveilError(
-      "LV_IO",
-      `${file}: cannot keep the fingerprint key there (${(error as NodeJS.ErrnoException).code}); set XDG_STATE_HOME to a writable folder`,
-      { cause: error },
-    );
+    throw new LogveilError("LV_IO", `${file}: cannot keep the fingerprint key there: ${reasonOf(error)}; set XDG_STATE_HOME to a writable folder`, {
+      cause: error,
+    });
   }
 }
 

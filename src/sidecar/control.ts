@@ -102,7 +102,7 @@ async function reload({ response, connection }: Call, reloading: Reloading): Pro
 }
 
 /** One authority may have signed certificates for both ports: those of jobs open nothing here. */
-function checkIsNoJob({ jobs }: Connection): void {
+export function checkIsNoJob({ jobs }: Connection): void {
   if (jobs !== undefined && jobs.length > 0) throw new Refusal(403, "the certificate of a job does not open the control API");
 }
 

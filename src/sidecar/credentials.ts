@@ -1,6 +1,7 @@
 /** Header fields on their way to the upstream: which a client's request may leave on disk, and those that the sidecar adds by itself. */
 import { readFileSync } from "node:fs";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import { isIntegrityField } from "../codec/integrity.js";
 import type { SecretInput } from "../types.js";
 import { type Fields, pairs } from "./fields.js";
@@ -88,7 +89,7 @@ export function readFields(file: string): string[] {
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
-    throw new LogveilError("LV_CONFIG", `upstream.headersFile: ${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    throw new LogveilError("LV_CONFIG", `upstream.headersFile: ${file}: cannot be read: ${reasonAndCure(error)}`);
   }
   const fields: string[] = [];
   for (const [index, line] of text.split(/\r?\n/).entries()) {

@@ -2,6 +2,7 @@
  * How the log storage does: how long its answers take, what fails by kind, and since when. That it fails is told by whoever refuses or keeps a request for it (refused.ts, spool/);
  * that it answers again is told here, once.
  */
+import { reasonOf } from "../io-error.js";
 import { connect } from "node:net";
 import { errors } from "undici";
 import type { Figures } from "./accounts.js";
@@ -106,7 +107,7 @@ export class UpstreamHealth {
     const last = outage?.last ?? this.answeredAt;
     if (this.now() - last < FRESH_MS) return outage && describe(outage, this.now());
     const unreached = await probe(this.options.url);
-    if (unreached !== undefined) return `the log storage cannot be reached (${unreached})`;
+    if (unreached !== undefined) return `the log storage cannot be reached: ${reasonOf(unreached)}`;
     const isOver = outage === undefined || outage.isUnreached || this.now() - last > REMEMBERED_MS;
     return isOver ? undefined : describe(outage, this.now());
   }

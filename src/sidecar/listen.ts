@@ -3,6 +3,7 @@ import { chmod, lstat, mkdir, rm } from "node:fs/promises";
 import { connect, isIPv6, type ListenOptions, type Server } from "node:net";
 import { dirname } from "node:path";
 import { LogveilError } from "../errors.js";
+import { reasonOf } from "../io-error.js";
 
 export interface TcpAddress {
   readonly host: string;
@@ -56,9 +57,13 @@ async function listenInherited(server: Server, fd: number): Promise<void> {
     await listen(server, { fd } as ListenOptions);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_CONFIG", `descriptor ${fd}: expected a listening stream socket (${code}); the socket unit needs ListenStream= and Accept=no`, {
-      cause: error,
-    });
+    throw new LogveilError(
+      "LV_CONFIG",
+      `descriptor ${fd}: expected a listening stream socket: ${reasonOf(code)}; the socket unit needs ListenStream= and Accept=no`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -74,7 +79,7 @@ async function listenUnix(server: Server, path: string, field: string): Promise<
     await listen(server, { path });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new LogveilError("LV_IO", `${path}: cannot listen there (${code}); set ${field} to a path of at most 107 bytes in a folder of your own`, {
+    throw new LogveilError("LV_IO", `${path}: cannot listen there: ${reasonOf(code)}; set ${field} to a path of at most 107 bytes in a folder of your own`, {
       cause: error,
     });
   } finally {

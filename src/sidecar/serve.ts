@@ -10,7 +10,7 @@ import { adminRoutes, type Check, runChecks } from "./admin.js";
 import type { Observer } from "./answers.js";
 import { type Access, apiRoutes } from "./api.js";
 import { runCanary } from "./canary.js";
-import { controlRoutes, type Reloading } from "./control.js";
+import { checkIsNoJob, controlRoutes, type Reloading } from "./control.js";
 import type { Door } from "./door.js";
 import type { Forwarding, ForwardingOptions } from "./forwarding.js";
 import type { Fields } from "./fields.js";
@@ -266,7 +266,10 @@ function makeDoors(parts: Parts, checks: readonly Check[]): Doors {
   const reloaded = (): Reloading["last"] => reloading?.last ?? { at: parts.since, ok: true, needsRestart: [] };
   const gauges = (): Gauges => gaugesNow(parts, reloaded());
   const status = (): object => statusOf(gauges(), accounts.figures, parts.engine.policy, reloaded());
-  const controls = controlRoutes(jobs, tokens, status, reloading);
+  // Who may issue tokens needs none to read.
+  const owner: Access = { check: ({ connection }) => checkIsNoJob(connection), checkSome: ({ connection }) => checkIsNoJob(connection), may: () => true };
+  const reading = forwarding === undefined ? apiRoutes(jobs, owner, () => undefined).filter(({ method }) => method === "GET" || method === "HEAD") : [];
+  const controls = [...controlRoutes(jobs, tokens, status, reloading), ...reading];
   const control = serveRoutes(controls, { ...served, answered: counted("control") });
   // Never in cleartext.
   const remote = options.control && options.controlTls && serveRoutes(controls, { ...served, answered: counted("control"), tls: options.controlTls });

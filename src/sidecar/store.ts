@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LogveilError } from "../errors.js";
+import { reasonOf } from "../io-error.js";
 import { type Lock, LOCK_RENEW_MS, takeLock } from "../lock.js";
 import { type Run, type StreamName } from "./entries.js";
 import { Journal, type JournalLimits } from "./journal.js";
@@ -110,7 +111,7 @@ export class Store {
       clearInterval(store?.timer);
       lock?.release();
       if (error instanceof LogveilError) throw error;
-      throw new LogveilError("LV_IO", `${folder}: logs cannot be kept there (${codeOf(error)}); set store.dir to a folder of your own`, { cause: error });
+      throw new LogveilError("LV_IO", `${folder}: logs cannot be kept there: ${reasonOf(error)}; set store.dir to a folder of your own`, { cause: error });
     }
   }
 
@@ -345,7 +346,7 @@ export class Store {
   /** Tells that something cannot be written, once, and answers what requests are refused with. */
   private failed({ job, stream }: StreamName, path: string, error: unknown): Error {
     if (error instanceof Refusal) return error;
-    const what = `${path} cannot be written (${codeOf(error)}), job ${job}, stream ${stream}`;
+    const what = `${path} cannot be written: ${reasonOf(error)}, job ${job}, stream ${stream}`;
     if (this.trouble !== codeOf(error)) this.options.log?.("error", `store: ${what}: nothing is acknowledged until there is room; requests get 503`);
     this.trouble = codeOf(error);
     return new Refusal(503, `${what}: nothing more was kept; HEAD tells from where to send again`, { "retry-after": "10" });

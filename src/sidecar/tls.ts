@@ -3,6 +3,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { TLSSocket, TlsOptions } from "node:tls";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 
 /** Files, PEM. */
 export interface TlsFiles {
@@ -39,7 +40,7 @@ function read(file: string, field: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw wrong(field, file, `cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    throw wrong(field, file, `cannot be read: ${reasonAndCure(error)}`);
   }
 }
 

@@ -6,6 +6,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { LogveilError } from "../errors.js";
+import { reasonAndCure } from "../io-error.js";
 import type { Connection } from "./door.js";
 import { Refusal } from "./refusal.js";
 import { isName, type Store } from "./store.js";
@@ -147,7 +148,7 @@ export function readTokens(file: string, field: string): ListedToken[] {
   try {
     bytes = readFileSync(file);
   } catch (error) {
-    throw new LogveilError("LV_CONFIG", `${field}: ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    throw new LogveilError("LV_CONFIG", `${field}: ${file} cannot be read: ${reasonAndCure(error)}`);
   }
   const lines = bytes.toString().split("\n");
   bytes.fill(0);

@@ -3,6 +3,7 @@
  * dropped, counted and told. What a message says, and how to check its signature: README.md.
  */
 import { createHmac, randomUUID } from "node:crypto";
+import { reasonOf } from "../io-error.js";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Agent } from "undici";
 import { recorded } from "../audit/records.js";
@@ -133,7 +134,7 @@ export class Webhook {
     } catch (error) {
       // Messages of the network may name the address, which is a secret.
       const { code, name } = error as NodeJS.ErrnoException;
-      return { why: `the service does not answer (${code ?? name})`, final: false };
+      return { why: `the service does not answer: ${reasonOf(code ?? name)}`, final: false };
     }
   }
 

@@ -220,7 +220,7 @@ describe("the disk fails", () => {
       for (let i = 0; i < 30; i += 3) results.push(...(await Promise.all([0, 1, 2].map((each) => code(audit.append(finding(i + each), `job-${each}`))))));
       expect(results).toContain("no error");
       expect(results).toContain("LV_AUDIT_WRITE");
-      expect(audit.failure?.error.message).toMatch(/audit-.*\.jsonl: the audit cannot be written \(ENOSPC\)/);
+      expect(audit.failure?.error.message).toMatch(/audit-.*\.jsonl: the audit cannot be written: no space left on the disk \(ENOSPC\)/);
       expect(await code(audit.settled("job-1"))).toBe("LV_AUDIT_WRITE");
       expect(await code(audit.room("job-1"))).toBe("LV_AUDIT_WRITE");
       await new Promise((resolve) => setTimeout(resolve, 100));

@@ -92,7 +92,10 @@ describe("audit verify", () => {
     writeFileSync(log, "a maskt log!\n");
     expect(verify("--log", log, open)).toMatchObject({ code: 1, out: expect.stringContaining("NOT OK  the log (13 bytes) is none of which a summary tells") });
     expect(spawnSync(process.execPath, [main, "audit", "verify", "--log", "-", open], { input: "a masked log\n" }).status).toBe(0);
-    expect(verify("--log", "/nowhere", open)).toMatchObject({ code: 2, err: expect.stringContaining("--log: cannot read /nowhere (ENOENT)") });
+    expect(verify("--log", "/nowhere", open)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("--log: cannot read /nowhere: no such file or folder (ENOENT)"),
+    });
   });
 
   test("tells how many records are only chained", async () => {
@@ -106,7 +109,7 @@ describe("audit verify", () => {
   test.each([
     [[], "expected one audit file or folder"],
     [["a", "b"], "expected one audit file or folder"],
-    [["/nowhere"], "cannot be read (ENOENT)"],
+    [["/nowhere"], "cannot be read: no such file or folder (ENOENT)"],
     [["--expect-seq", "x", "."], "--expect-seq"],
     [["--expect-hash", "ab", "."], "--expect-hash"],
     [["--public-key", "/nowhere", "."], "/nowhere: the audit key cannot be read"],

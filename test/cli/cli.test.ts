@@ -39,7 +39,7 @@ describe("scrub", () => {
 
   test.runIf(existsSync("/dev/full"))("says when the output, not the input, is at fault", () => {
     const { status, stderr } = spawnSync("bash", ["-c", `echo x | '${process.execPath}' '${main}' scrub --secret-env MY_TOKEN > /dev/full`], { env });
-    expect([status, stderr.toString()]).toEqual([2, "logveil: stdin: the masked text cannot be written (ENOSPC)\n"]);
+    expect([status, stderr.toString()]).toEqual([2, "logveil: stdin: the masked text cannot be written: no space left on the disk (ENOSPC); make room\n"]);
   });
 
   test("--in-place tells that another name of the file still holds the unmasked text", () => {
@@ -163,7 +163,7 @@ describe("scrub", () => {
   test.each([
     [["scrub", "--frob"], "unknown option"],
     [["scrub", "--secret-env", "NOPE_NOPE"], "no such variable"],
-    [["scrub", ...WITH, "/nonexistent/file"], "/nonexistent/file: cannot be masked (ENOENT)"],
+    [["scrub", ...WITH, "/nonexistent/file"], "/nonexistent/file: cannot be masked: no such file or folder (ENOENT)"],
     [["scrub", "--in-place"], "need files"],
     [["scrub", ...WITH, "--mask", "odd"], "Allowed choices"],
     [["run"], "run needs a command"],

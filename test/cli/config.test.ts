@@ -82,7 +82,9 @@ describe("check", () => {
     expect(logveil(["config", "check"], { XDG_CONFIG_HOME: xdg }).out).toBe(`${file}: no errors\n`);
     expect(logveil(["config", "check"]).out).toBe("no file, defaults and environment: no errors\n");
     expect(logveil(["config", "check", other, bad])).toEqual({ out: "", err: "logveil: config check: expected one file\n", code: 2 });
-    expect(logveil(["config", "check", join(home, "none.yaml")]).err).toBe(`logveil: ${join(home, "none.yaml")}: cannot be read (ENOENT)\n`);
+    expect(logveil(["config", "check", join(home, "none.yaml")]).err).toBe(
+      `logveil: ${join(home, "none.yaml")}: cannot be read: no such file or folder (ENOENT); check the path\n`,
+    );
   });
 
   test("knows the rules, and warns", () => {

@@ -110,7 +110,7 @@ test("secrets that cannot be read again become too old; once they can be, all is
   expect(await masked(sidecar, "new", `${SECOND}\n`)).toBe("[REDACTED:A]\n");
   await vi.waitFor(() =>
     expect(told()).toEqual([
-      `error secrets cannot be read again: secrets.files: cannot read ${list} (ENOENT); after secrets.ttl requests are refused`,
+      `error secrets cannot be read again: secrets.files: cannot read ${list}: no such file or folder (ENOENT); check the path; after secrets.ttl requests are refused`,
       "info secrets were read again: 2",
       "info secrets can be read again",
     ]),

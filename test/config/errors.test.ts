@@ -137,7 +137,7 @@ describe("one thing wrong with a file", () => {
 
   test("a file that is not there", () => {
     expect(() => loadConfig({ env: HOME, file: "/nowhere/logveil.yaml" })).toThrow(
-      expect.objectContaining({ code: "LV_IO", message: "/nowhere/logveil.yaml: cannot be read (ENOENT)" }),
+      expect.objectContaining({ code: "LV_IO", message: "/nowhere/logveil.yaml: cannot be read: no such file or folder (ENOENT); check the path" }),
     );
   });
 });
@@ -231,7 +231,7 @@ describe("what does not go together", () => {
       ["FILE:4: audit.dir: the folder is that of store.dir: each needs one of its own"],
     ],
     ["listen: 127.0.0.1:4181\n", ["admin.listen: the address 127.0.0.1:4181 is taken by listen"]],
-    ["auth: { tokenFile: /nowhere }\n", ["FILE:1: auth.tokenFile: /nowhere: cannot be read (ENOENT)"]],
+    ["auth: { tokenFile: /nowhere }\n", ["FILE:1: auth.tokenFile: /nowhere: cannot be read: no such file or folder (ENOENT); check the path"]],
     [`auth: { tokenFile: ${folder} }\n`, ["FILE:1: auth.tokenFile: DIR: expected a file, not a folder"]],
     // Two at once, in the order of lines and not of checks.
     [

@@ -214,7 +214,7 @@ test("after the store could not be written a stream goes on where the disk has i
   writeFileSync(stream, "");
   const refused = await call(sidecar, "POST", LOG, second);
   expect(refused).toMatchObject({ status: 503, headers: { "retry-after": "10" } });
-  const told = /build-1\/stdout\S* cannot be written \(ENOTDIR\), job build-1, stream stdout/;
+  const told = /build-1\/stdout\S* cannot be written: a part of the path is not a folder \(ENOTDIR\), job build-1, stream stdout/;
   expect((JSON.parse(refused.body) as { message: string }).message).toMatch(told);
   expect(logs.filter((line) => told.test(line))).toHaveLength(1);
   expect((await call(sidecar, "HEAD", LOG)).status).toBe(503);

@@ -90,7 +90,10 @@ const MASKED = "make all: [REDACTED:NPM_TOKEN]\nand [REDACTED:NPM_TOKEN]\n";
 test.runIf(hasCurl)("mask-build shows what is kept, and exits as the command does", { timeout: 60_000 }, async () => {
   const { serving, run } = await agent();
   const env = { LOGVEIL_JOB: "42" };
-  expect(run("mask-secrets NPM_TOKEN NOT_SET", env)).toMatchObject({ status: 0, stderr: "" });
+  expect(run("mask-secrets", env)).toMatchObject({ status: 64, stderr: expect.stringContaining("expected names of variables") });
+  // What is set is masked, but whoever relies on the others must not go on.
+  const partly = run("mask-secrets NOT_SET NPM_TOKEN EMPTY", { ...env, EMPTY: "" });
+  expect([partly.status, partly.stderr]).toEqual([1, "mask-secrets: not set or empty, so not masked: NOT_SET EMPTY\n"]);
   expect(run("mask-build make make all", env)).toEqual(expect.objectContaining({ status: 0, stdout: MASKED, stderr: "" }));
   expect(run("mask-build again make all", { ...env, FAIL: "3" })).toMatchObject({ status: 3, stdout: MASKED });
   for (const stream of ["make", "again"]) expect((await call(serving, "GET", `/v1/jobs/42/streams/${stream}`)).body).toBe(MASKED);
@@ -121,7 +124,7 @@ test.runIf(hasCurl)("mask-build fails when logveil is lost", { timeout: 60_000 }
 test.runIf(hasCurl)("the example for GitLab CI does what it says", { timeout: 60_000 }, async () => {
   const { serving, run } = await agent();
   const { build } = parse(readFileSync(join(AGENTS, "gitlab-ci.yml"), "utf8")) as { build: Record<"before_script" | "script" | "after_script", string[]> };
-  const env = { LOGVEIL_JOB: "4711" };
+  const env = { LOGVEIL_JOB: "4711", DEPLOY_KEY: "another-secret-of-the-build" };
   const ran = run(["set -e", ...build.before_script, ...build.script].join("\n"), env);
   expect([ran.status, ran.stdout]).toEqual([0, `npm ci: [REDACTED:NPM_TOKEN]\nand [REDACTED:NPM_TOKEN]\n${MASKED}`]);
   expect(run(build.after_script.join("\n"), env).status).toBe(0);
@@ -130,7 +133,7 @@ test.runIf(hasCurl)("the example for GitLab CI does what it says", { timeout: 60
 
 test.runIf(hasCurl)("the hooks for Buildkite do what they say", { timeout: 60_000 }, async () => {
   const { serving, run } = await agent();
-  const env = { BUILDKITE_JOB_ID: "0190-ab", BUILDKITE_COMMAND: "make all && FAIL=5 make all" };
+  const env = { DEPLOY_KEY: "another-secret-of-the-build", BUILDKITE_JOB_ID: "0190-ab", BUILDKITE_COMMAND: "make all && FAIL=5 make all" };
   expect(run(join(AGENTS, "buildkite-hooks/command"), env)).toMatchObject({ status: 5, stdout: MASKED + MASKED });
   expect(run(join(AGENTS, "buildkite-hooks/pre-exit"), env).status).toBe(0);
   expect(JSON.parse((await call(serving, "GET", "/v1/jobs/0190-ab")).body)).toMatchObject({ ended: expect.any(Number) });

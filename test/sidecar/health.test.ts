@@ -103,7 +103,7 @@ test.each([
   const port = await freePort();
   const { sidecar, logs } = await inFrontOf(port, { readiness: mode });
   // Nothing was sent yet: it is asked for a connection.
-  expect(await readiness(sidecar)).toEqual({ status, upstream: "the log storage cannot be reached (ECONNREFUSED)" });
+  expect(await readiness(sidecar)).toEqual({ status, upstream: "the log storage cannot be reached: nothing listens there (ECONNREFUSED)" });
   expect((await post(sidecar)).status).toBe(503);
   expect((await post(sidecar)).status).toBe(503);
   expect(await readiness(sidecar)).toEqual({
@@ -115,7 +115,7 @@ test.each([
   expect(await readiness(sidecar)).toEqual({ status: 200, upstream: "ok" });
   const told = logs.filter((line) => line.includes("again"));
   expect(told).toEqual([expect.stringMatching(/^info: the log storage answers again, after \d+ m?s and 2 failed attempts \(connect, ECONNREFUSED\)$/)]);
-  if (mode === "require") expect(logs[0]).toBe("error: not ready: upstream: the log storage cannot be reached (ECONNREFUSED)");
+  if (mode === "require") expect(logs[0]).toBe("error: not ready: upstream: the log storage cannot be reached: nothing listens there (ECONNREFUSED)");
 });
 
 test("with a spool too: a line says that it answers again", async () => {

@@ -193,12 +193,18 @@ describe("the disk of the audit", () => {
     expect((await post(sidecar, "a", NOISE)).status).toBe(200);
     disk.isFull = true;
     const ending = await call(sidecar, "POST", "/v1/jobs/a/streams/s/end");
-    expect(ending).toMatchObject({ status: 503, body: expect.stringContaining(`${filesOf(dir)[0]}: the audit cannot be written (ENOSPC)`) });
+    expect(ending).toMatchObject({
+      status: 503,
+      body: expect.stringContaining(`${filesOf(dir)[0]}: the audit cannot be written: no space left on the disk (ENOSPC)`),
+    });
     const refused = await post(sidecar, "b", NOISE);
-    expect(refused).toMatchObject({ status: 503, body: expect.stringContaining(`${filesOf(dir)[0]}: the audit cannot be written (ENOSPC)`) });
+    expect(refused).toMatchObject({
+      status: 503,
+      body: expect.stringContaining(`${filesOf(dir)[0]}: the audit cannot be written: no space left on the disk (ENOSPC)`),
+    });
     expect(refused.body).not.toContain(SECRET);
     const ready = await call({ port: sidecar.admin!.port }, "GET", "/readyz");
-    expect([ready.status, ready.body]).toEqual([503, expect.stringContaining("the audit cannot be written (ENOSPC)")]);
+    expect([ready.status, ready.body]).toEqual([503, expect.stringContaining("the audit cannot be written: no space left on the disk (ENOSPC)")]);
     expect((await call({ port: sidecar.admin!.port }, "GET", "/livez")).status).toBe(200);
     disk.isFull = false;
     await vi.waitFor(async () => expect((await call({ port: sidecar.admin!.port }, "GET", "/readyz")).status).toBe(200), { timeout: 10_000, interval: 20 });

@@ -530,8 +530,8 @@ test.runIf(process.platform === "linux")("on a real disk only its owner may look
   }
   expect(refused === undefined).toBe(!mounted);
   if (mounted) {
-    expect(refused).toMatchObject({ status: 503, message: "the spool cannot be written (ENOSPC): nothing was taken" });
-    expect(await spool.check()).toBe("it cannot be written (ENOSPC)");
+    expect(refused).toMatchObject({ status: 503, message: "the spool cannot be written: no space left on the disk (ENOSPC): nothing was taken" });
+    expect(await spool.check()).toBe("it cannot be written: no space left on the disk (ENOSPC)");
   }
   expect(statSync(folder).mode & 0o777).toBe(0o700);
   for (const name of readdirSync(folder)) expect([name, statSync(join(folder, name)).mode & 0o777]).toEqual([name, name === "rejected" ? 0o700 : 0o600]);

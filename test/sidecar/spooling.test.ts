@@ -132,7 +132,7 @@ test("while it is down, requests wait; then they arrive in order, and masked", a
   expect(gunzipSync(storage.seen[5]!.body).toString()).toBe(long.replaceAll(SECRET, "[REDACTED:GLOBAL]"));
   await soon(() =>
     expect(logs.filter((line) => line.includes("spool"))).toEqual([
-      "warn: the log storage does not answer (ECONNREFUSED): requests wait in the spool",
+      "warn: the log storage does not answer: nothing listens there (ECONNREFUSED): requests wait in the spool",
       "info: the spool is empty again: 7 requests that waited are settled",
     ]),
   );

@@ -230,8 +230,8 @@ describe.runIf(HAVE_OPENSSL)("with certificates", () => {
     const cut = made("cut.key", readFileSync(key, "utf8").slice(0, 100));
     const other = authority.server().keyFile;
     for (const [files, expected] of [
-      [{ cert: "/nowhere", key }, "tls.cert: /nowhere cannot be read (ENOENT)"],
-      [{ cert, key: folder }, `tls.key: ${folder} cannot be read (EISDIR)`],
+      [{ cert: "/nowhere", key }, "tls.cert: /nowhere cannot be read: no such file or folder (ENOENT); check the path"],
+      [{ cert, key: folder }, `tls.key: ${folder} cannot be read: it is a folder (EISDIR); name a file`],
       [{ cert: nonsense, key }, `tls.cert: ${nonsense} holds no certificate: expected PEM, with BEGIN CERTIFICATE`],
       [{ cert: half, key }, `tls.cert: ${half} is damaged: certificate 1 of 1 cannot be read`],
       [{ cert: second, key }, `tls.cert: ${second} is damaged: certificate 2 of 2 cannot be read`],

@@ -145,5 +145,5 @@ test("what is wrong with a file of tokens is told by line, and nothing of it", (
       expect.objectContaining({ code: "LV_CONFIG", message: `auth.tokenFile: ${expected.replace("FILE", file)}` }),
     );
   }
-  expect(() => readTokens("/nowhere", "auth.tokenFile")).toThrow("auth.tokenFile: /nowhere cannot be read (ENOENT)");
+  expect(() => readTokens("/nowhere", "auth.tokenFile")).toThrow("auth.tokenFile: /nowhere cannot be read: no such file or folder (ENOENT)");
 });

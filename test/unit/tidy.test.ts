@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const BASE = ["types", "limits", "errors", "blake3", "once", "lock", "format", "turns"];
+const BASE = ["types", "limits", "errors", "blake3", "once", "lock", "format", "turns", "io-error"];
 /** Rooms of src/ and the rooms they may import from, besides themselves and BASE. */
 const EDGES: Readonly<Record<string, readonly string[]>> = {
   types: [],
@@ -16,6 +16,7 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
   lock: [],
   format: ["errors"],
   turns: [],
+  "io-error": [],
   audit: [],
   core: [],
   native: ["core"],
@@ -54,6 +55,18 @@ test("rooms import only from rooms beneath them", () => {
     }
   }
   expect(wrong).toEqual([]);
+});
+
+/** These have words of their own: a command that is not found, a handshake, a certificate. */
+const HAS_WORDS = ["src/io-error.ts", "src/cli/run.ts", "src/cli/client.ts"];
+
+test("no message shows a code of the system without words: io-error.ts has them", () => {
+  const bare = files("src", [".ts"]).filter(
+    (path) =>
+      !HAS_WORDS.includes(path) &&
+      / \(\$\{(\(error as NodeJS\.ErrnoException\)\.code|code( \?\? [^}]+)?|codeOf\(error\))\}\)/.test(readFileSync(join(root, path), "utf8")),
+  );
+  expect(bare).toEqual([]);
 });
 
 test("no source file is longer than 400 lines", () => {

@@ -3,6 +3,7 @@
  * else, or if the upstream is down, the client gets 202 and the request is sent in its turn, again and again, until it is delivered or refused for good.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { reasonOf } from "../../io-error.js";
 import { finished } from "node:stream/promises";
 import type { Incoming } from "../exchange.js";
 import { valueOf } from "../fields.js";
@@ -167,7 +168,9 @@ const OF_DISKS = new Set(["EIO", "ENOSPC", "EDQUOT", "EROFS", "ENOENT", "EMFILE"
 /** What went wrong, by its code: messages may hold anything. */
 function causeOf(error: unknown): string {
   const { code, name } = error as NodeJS.ErrnoException;
-  return OF_DISKS.has(code ?? "") ? `the spool cannot be read, or nothing be set aside (${code})` : `the log storage does not answer (${code ?? name})`;
+  return OF_DISKS.has(code ?? "")
+    ? `the spool cannot be read, or nothing be set aside: ${reasonOf(code)}`
+    : `the log storage does not answer: ${reasonOf(code ?? name)}`;
 }
 
 /** Whether a body could not be read; who sends it may have wrapped the error. */

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { LogveilError } from "../../errors.js";
+import { reasonAndCure, reasonOf } from "../../io-error.js";
 import { type Lock, LOCK_RENEW_MS, takeLock } from "../../lock.js";
 import { Rejected } from "./aside.js";
 import { type Disk, DISK } from "./disk.js";
@@ -123,7 +124,7 @@ export class Spool {
     } catch (error) {
       lock?.release();
       if (error instanceof LogveilError) throw error;
-      throw new LogveilError("LV_IO", `${folder}: the spool cannot be opened (${codeOf(error)}); set spool.dir to a folder of your own`, { cause: error });
+      throw new LogveilError("LV_IO", `${folder}: the spool cannot be opened: ${reasonOf(error)}; set spool.dir to a folder of your own`, { cause: error });
     }
   }
 
@@ -303,7 +304,7 @@ export class Spool {
         for (const { bytes } of obsolete) this.used -= bytes;
       } catch (error) {
         this.obsolete.push(...obsolete);
-        this.fell(`the cursor cannot be written (${codeOf(error)})`, () => this.probe());
+        this.fell(`the cursor cannot be written: ${reasonAndCure(error)}`, () => this.probe());
         break;
       }
     }
@@ -333,8 +334,8 @@ export class Spool {
   private failed(error: unknown): Refusal {
     const code = codeOf(error);
     const cure = this.writer.broken === undefined ? "" : ", nor what was begun be cut off: restart when the disk is well";
-    this.fell(`it cannot be written (${code})${cure}`, () => this.probe());
-    return new Refusal(503, `the spool cannot be written (${code}): nothing was taken`, { "retry-after": "30" }, "spool");
+    this.fell(`it cannot be written: ${reasonOf(code)}${cure}`, () => this.probe());
+    return new Refusal(503, `the spool cannot be written: ${reasonOf(code)}: nothing was taken`, { "retry-after": "30" }, "spool");
   }
 
   /** Whether the disk takes something again. */
