@@ -95,16 +95,14 @@ async function finish({ handle }: Temporary, { uid, gid, mode }: BigIntStats): P
   await handle.sync();
 }
 
-/** Opens a file that is to be read as a whole. A pipe is not waited for. */
-async function openSource(file: string): Promise<FileHandle> {
+/** Opens a file that is to be read as a whole; `shown` is what the user calls it. A pipe is not waited for. */
+async function openSource(file: string, shown: string): Promise<FileHandle> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   const stats = await handle.stat();
   if (stats.isFile()) return handle;
   await handle.close();
-  throw new LogveilError(
-    "LV_IO",
-    `${file}: ${stats.isDirectory() ? "is a folder; name the files in it" : "is not a regular file; --in-place and --out take files"}`,
-  );
+  const what = stats.isDirectory() ? "is a folder; name the files in it" : "is not a regular file; --in-place and --out take files";
+  throw new LogveilError("LV_IO", `${shown} ${what}`);
 }
 
 /** The same file with the same bytes, as far as the system tells. */
@@ -133,7 +131,7 @@ export async function scrubInPlace(file: string, openMachine: OpenMachine, readi
   let source: FileHandle | undefined;
   try {
     const target = await realpath(file);
-    source = await openSource(target);
+    source = await openSource(target, file);
     await removeLeftovers(target);
     await checkHandle(file, source, reading);
     const before = fstatSync(source.fd, { bigint: true });
@@ -233,7 +231,7 @@ const openError = (file: string): LogveilError =>
 export async function scrubTo(file: string, target: string, machine: RedactorStream, reading: Reading): Promise<void> {
   let source: FileHandle | undefined;
   try {
-    source = await openSource(file);
+    source = await openSource(file, file);
     await removeLeftovers(target);
     await checkHandle(file, source, reading);
     const temp = await openTemporary(target);
