@@ -10,8 +10,11 @@ interface Row {
   readonly sign: string;
   /** The route that will serve it, and for which clients. */
   readonly route: string;
-  fits(headers: IncomingMessage["headers"], query: Query): boolean;
+  fits(headers: Headers, query: Query): boolean;
 }
+
+/** Header fields by their names in lower case, with `-` for `_`: some servers read them so. */
+type Headers = ReadonlyMap<string, string>;
 
 /** Parameters by their names in lower case, without `-`, `_` and `.`. */
 type Query = ReadonlyMap<string, readonly string[]>;
@@ -44,35 +47,35 @@ const PART_FIELD = /^(?:x-)?(?:[a-z]+-)?(?:upload|update|chunk|part|file|block)-
 const ROWS: readonly Row[] = [
   {
     sign: "x-ms-blob-condition-appendpos, or comp=appendblock, block or page in the query",
-    route: "azure-blob, for append and block blobs, as GitHub Actions writes its logs",
+    route: "azure-blob (append and block blobs, as GitHub Actions writes its logs)",
     fits: (headers, query) =>
-      headers["x-ms-blob-condition-appendpos"] !== undefined ||
+      headers.has("x-ms-blob-condition-appendpos") ||
       hasAny(query, ["comp"], /^(?:appendblock|block|page|range)$/i) ||
       (hasAny(query, ["action"], /^append$/i) && query.has("position")),
   },
   {
     sign: "partNumber and uploadId in the query",
-    route: "s3-multipart, for uploads to S3 in parts",
+    route: "s3-multipart (uploads to S3 in parts)",
     fits: (_, query) => query.has("partnumber") && query.has("uploadid"),
   },
   {
     sign: "sequence, offset and size in the query",
-    route: "buildkite-chunks, for the agent of Buildkite",
+    route: "buildkite-chunks (the agent of Buildkite)",
     fits: (_, query) => hasAny(query, ["sequence"]) && hasAny(query, ["offset", "size"]),
   },
   {
     sign: "Content-Range",
-    route: "gitlab-trace, for runners of GitLab, and resumable-upload, for others",
-    fits: (headers) => headers["content-range"] !== undefined || headers["x-content-range"] !== undefined || headers["x-ms-range"] !== undefined,
+    route: "gitlab-trace (runners of GitLab), or resumable-upload (others),",
+    fits: (headers) => ["content-range", "x-content-range", "x-ms-range"].some((name) => headers.has(name)),
   },
   {
     sign: "Upload-Offset, or another header field of an upload in parts",
-    route: "resumable-upload, for tus and its like",
+    route: "resumable-upload (tus and its like)",
     fits: (headers) =>
-      headers["upload-offset"] !== undefined ||
-      headers["upload-complete"] === "?0" ||
-      headers["upload-incomplete"] === "?1" ||
-      Object.keys(headers).some((name) => PART_FIELD.test(name)),
+      headers.has("upload-offset") ||
+      headers.get("upload-complete")?.includes("?0") === true ||
+      headers.get("upload-incomplete")?.includes("?1") === true ||
+      [...headers.keys()].some((name) => PART_FIELD.test(name)),
   },
   {
     sign: "the number or offset of a part in the query",
@@ -84,12 +87,13 @@ const ROWS: readonly Row[] = [
 /** Throws a {@link Refusal} if a request says that its body is a part of a larger one. */
 export function checkIsWhole({ headers, url = "/" }: IncomingMessage): void {
   const query = queryOf(url);
-  const row = ROWS.find((each) => each.fits(headers, query));
+  const named = new Map(Object.entries(headers).map(([name, value]) => [name.replaceAll("_", "-"), String(value)]));
+  const row = ROWS.find((each) => each.fits(named, query));
   if (row === undefined) return;
   throw new Refusal(
     422,
     `${row.sign} says that this body is a part of a larger one: a secret may reach over its end, and masks would shift what follows. ` +
-      `No route takes such parts yet; the route ${row.route}, will. Until then send the whole log in one request, or to /v1/jobs/JOB/streams/STREAM of a sidecar without upstream.url`,
+      `No route takes such parts yet; the route ${row.route} will. Until then send the whole log in one request, or to /v1/jobs/JOB/streams/STREAM of a sidecar without upstream.url`,
     {},
     "part",
   );

@@ -28,6 +28,8 @@ describe("parts of a larger body", () => {
 
   test.each([
     ["PATCH", "/api/v4/jobs/1/trace?debug_trace=false", { "content-range": "0-21" }, "gitlab-trace"],
+    ["PATCH", "/x", { content_range: "bytes 0-21/100" }, "gitlab-trace"],
+    ["PATCH", "/x", { "x-update-range": "bytes=0-21" }, "resumable-upload"],
     ["PATCH", "/x", { "X-Content-Range": "bytes 0-21/100" }, "gitlab-trace"],
     ["POST", "/v3/jobs/1/chunks?sequence=2&offset=100&size=22", {}, "buildkite-chunks"],
     ["POST", "/v3/jobs/1/chunks?%73equence=2&OFFSET=100&offset=x&size=22", {}, "buildkite-chunks"],

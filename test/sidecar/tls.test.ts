@@ -193,6 +193,10 @@ describe.runIf(HAVE_OPENSSL)("with certificates", () => {
     expect(await ask(port, authority, authority.client(), "GET", "/v1/status")).toMatchObject({ status: 200, body: expect.stringContaining('"ready":true') });
     expect((await ask(port, authority, authority.client(), "POST", "/v1/jobs/j/secrets", "A=secret-of-the-job-1")).status).toBe(200);
     await expectRefused(port, authority, authority.client("logveil:job:j"));
+    // A browser that has the certificate would show it to any page.
+    const page = { origin: "https://evil.example" };
+    expect((await ask(port, authority, authority.client(), "GET", "/v1/status", "", page)).status).toBe(403);
+    expect((await ask(port, authority, authority.client(), "GET", "/v1/status", "", { origin: `https://localhost:${port}` })).status).toBe(200);
     await call(sidecar, "POST", "/v1/jobs/j/streams/s", "secret-of-the-job-1\n");
     expect((await call(sidecar, "GET", "/v1/jobs/j/streams/s")).body).toBe("[REDACTED:A]\n");
   });
