@@ -136,11 +136,11 @@ function syncFlushing(stream: zlib.Gzip | zlib.Deflate): Transform {
 
 const load = createRequire(import.meta.url);
 
-/** Node's own zstd (22.15 and later), else the optional package. Throws `LV_IO` where there is neither. */
+/**
+ * By the optional package: Node's own decoder (22.15 and later) stops at the end of the first frame and drops what follows, so that of a file that was appended to only the
+ * beginning was left; and in version 22 it takes a file that is cut off for a whole one. Throws `LV_IO` where there is no such package.
+ */
 function zstd(): { decoder(): Duplex; encoder(): Transform } {
-  const own = zlib as unknown as { createZstdDecompress?: (options: object) => Duplex; createZstdCompress?: (options: object) => Transform };
-  const { createZstdDecompress: decompress, createZstdCompress: compress } = own;
-  if (decompress !== undefined && compress !== undefined) return { decoder: () => decompress(LARGE), encoder: () => compress(LARGE) };
   const addon = zstdNapi("zstd-napi") as typeof import("zstd-napi");
   return { decoder: () => new addon.DecompressStream(), encoder: () => new addon.CompressStream() };
 }
@@ -156,7 +156,7 @@ function zstdNapi(name: string): unknown {
   try {
     return load(name);
   } catch (error) {
-    throw new LogveilError("LV_IO", "zstd needs Node 22.15 or later for files, and the optional package zstd-napi for bodies (npm install zstd-napi)", {
+    throw new LogveilError("LV_IO", "zstd needs the optional package zstd-napi (npm install zstd-napi)", {
       cause: error,
     });
   }

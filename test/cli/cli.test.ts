@@ -143,6 +143,38 @@ describe("scrub", () => {
     expect(logveil(["check", ...WITH, join(dir, "a.zst")]).code).toBe(0);
   });
 
+  test("zstd: a file of several frames is masked to its end; one that is cut off, or followed by something else, is an error and stays as it was", () => {
+    const dir = folder();
+    const made = spawnSync(
+      process.execPath,
+      ["-e", "const z=require('zstd-napi');process.stdout.write(z.compress(Buffer.from('x '+process.env.MY_TOKEN+'\\n')))"],
+      {
+        env,
+        cwd: fileURLToPath(new URL("../..", import.meta.url)),
+      },
+    ).stdout;
+    const skipped = Buffer.from("502a4d180400000061626364", "hex");
+    const put = (name: string, ...parts: Buffer[]): string => {
+      writeFileSync(join(dir, name), Buffer.concat(parts));
+      return join(dir, name);
+    };
+    const frames = put("frames.zst", made, skipped, made, made);
+    const bad = [put("cut.zst", made, made.subarray(0, -3)), put("head.zst", made.subarray(0, 6)), put("tail.zst", made, Buffer.from(SECRET))];
+    const before = bad.map((file) => readFileSync(file));
+    const { code, err } = logveil(["scrub", ...WITH, "--in-place", frames, ...bad]);
+    expect(code).toBe(3);
+    for (const file of bad) expect(err).toContain(`${file}: `);
+    expect(bad.map((file, i) => readFileSync(file).equals(before[i]!))).toEqual([true, true, true]);
+    const masked = spawnSync(
+      process.execPath,
+      ["-e", "process.stdout.write(require('zstd-napi').decompress(require('fs').readFileSync(process.argv[1])))", frames],
+      {
+        cwd: fileURLToPath(new URL("../..", import.meta.url)),
+      },
+    );
+    expect(masked.stdout.toString()).toBe("x [REDACTED:MY_TOKEN]\n".repeat(3));
+  });
+
   test("a damaged file is an error and stays as it was", () => {
     const file = join(folder(), "bad.gz");
     writeFileSync(file, gzipSync(`x ${SECRET} `.repeat(100)).subarray(0, 40));
