@@ -12,8 +12,6 @@ import { noisy } from "./noisy.mjs";
 import { pressure } from "./pressure.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** Runs of one process. */
-const BATCH = 25;
 
 /** Runs of another kind, each with a first word of its own. */
 const others = new Map(Object.entries({ noisy, pressure }));
@@ -30,8 +28,8 @@ if (other !== undefined) {
 
 const isPiped = process.argv[2] === "pipes";
 const [much = "100", first = String(Date.now() % 1e9)] = process.argv.slice(isPiped ? 3 : 2);
-/** Pipes mostly wait. */
-const PARALLEL = isPiped ? 6 : 2;
+/** Runs of one process, and processes: pipes mostly wait. */
+const [BATCH, PARALLEL] = isPiped ? [4, 6] : [25, 2];
 if (!/^[1-9]\d*s?$/.test(much) || !/^\d{1,9}$/.test(first)) {
   console.error("chaos: expected a number of runs, or of seconds as in 300s, and perhaps the number of the first run");
   process.exit(2);
