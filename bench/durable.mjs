@@ -18,15 +18,17 @@ const STREAMS = Number(values.streams ?? (smoke ? 100 : 10_000));
 const SECONDS = Number(values.seconds ?? (smoke ? 3 : 20));
 const STREAMS_PER_JOB = 200;
 /** Streams whose lines are timed. */
-const TIMED = Math.min(STREAMS, 40);
-const POLL_MS = 25;
+const TIMED = Math.min(STREAMS, 20);
+const POLL_MS = 50;
 /** Connections that are opened at a time. */
 const OPENING = 200;
 const LINE_PAUSE_MS = 1000;
 /** Whatever happens, it is over then. */
 const LIMIT_MS = 240_000;
-const SECRET = "bench-secret-0123456789";
-const line = (index) => `[${String(index).padStart(6, "0")}] cc -O2 -Wall -Iinclude -c src/module.c -o build/module.o token=${SECRET} ok\n`;
+const SECRET = "bench-secret-01234567890";
+/** One line in twenty holds a secret. All are of one length. */
+const line = (index) =>
+  `[${String(index).padStart(6, "0")}] cc -O2 -Wall -Iinclude -c src/module.c -o build/module.o ${index % 20 === 7 ? SECRET : "- ".repeat(SECRET.length / 2)} ok\n`;
 const LINE_BYTES = line(0).length;
 
 const home = mkdtempSync(join(tmpdir(), "logveil-durable-"));

@@ -1,10 +1,11 @@
 /**
  * The journal of the store: one file that the small pieces of all streams are appended to and made durable with, so that ten thousand streams cost one sync and not ten
  * thousand. What is in it alone is in memory as well (the tail of a stream), until the stream's own files have it. A file that got long is followed by another that begins
- * with the tails of all streams; then the one before is removed. At the next start its bytes are put into the files of their streams.
+ * with the tails of all streams; then the one before is removed. What a process before left in it goes into the files of its streams when they are asked for, or by and by:
+ * a start does not wait for ten thousand of them.
  */
 import { join } from "node:path";
-import { encodeEntry, encodeFormat, encodeWhole, type Entry, readJournal, type Run, sizeOf } from "./entries.js";
+import { encodeEntry, encodeFormat, encodeWhole, type Entry, readJournal, type Run, sizeOf, split } from "./entries.js";
 import type { Disk, DiskFile } from "./spool/disk.js";
 import { encodeFrame, newKey } from "./spool/frames.js";
 
@@ -59,9 +60,51 @@ export interface JournalOptions {
   readonly folder: string;
   readonly disk: Disk;
   readonly limits?: JournalLimits;
-  /** Puts what a process before had in its journal alone into the files of a stream, durably. */
+  /** Puts what a process before had in its journal alone into the files of a stream, durably. Rejects with an error of the system. */
   readonly replay: (run: Run) => Promise<void>;
   readonly log: (level: "info" | "warn" | "error", message: string) => void;
+}
+
+/** What a process before had in its journal alone of a stream that nobody has asked for yet. */
+class LeftBehind implements Journaled {
+  private settling: Promise<void> | undefined;
+
+  constructor(
+    private readonly run: Run,
+    private readonly replay: (run: Run) => Promise<void>,
+    private readonly done: () => void,
+  ) {}
+
+  get tail(): Entry {
+    return this.run;
+  }
+
+  get tailBytes(): number {
+    return this.run.end - this.run.start;
+  }
+
+  isOf(job: string, stream: string | undefined): boolean {
+    return this.run.job === job && (stream === undefined || this.run.stream === stream);
+  }
+
+  settle(): Promise<void> {
+    return (this.settling ??= this.put());
+  }
+
+  private async put(): Promise<void> {
+    try {
+      await this.replay(this.run);
+    } catch (error) {
+      this.settling = undefined;
+      throw error;
+    }
+    this.done();
+  }
+
+  /** What is under way; resolves when it is over. */
+  get busy(): Promise<void> | undefined {
+    return this.settling;
+  }
 }
 
 export class Journal {
@@ -77,21 +120,44 @@ export class Journal {
   private isDue = false;
   private retryAt = 0;
   private number = 1;
+  private readonly left = new Set<LeftBehind>();
+  /** Files of processes before, until another has what they hold. */
+  private old: string[] = [];
+  private isClosing = false;
 
   private constructor(private readonly options: JournalOptions) {
     this.limits = options.limits ?? JOURNAL_LIMITS;
   }
 
-  /** Opens the journal of a folder, or makes it: what is in it is put into the files of its streams first. Throws `LV_FORMAT`, errors of the system. */
+  /** Opens the journal of a folder, or makes it. What a process before left in it is there for {@link Journal.wake}. Throws `LV_FORMAT`, errors of the system. */
   static async open(options: JournalOptions): Promise<Journal> {
     const { disk, folder } = options;
     await disk.makeFolder(folder);
     const journal = new Journal(options);
     const names = (await disk.list(folder)).filter(({ name }) => NAME.test(name)).toSorted((a, b) => (a.name < b.name ? 1 : -1));
-    for (const { name, bytes } of names) if (await journal.replayFile(name, bytes)) break;
-    for (const { name } of names) await disk.remove(join(folder, name));
-    await disk.syncFolder(folder);
+    for (const { name, bytes } of names) if (await journal.readFile(name, bytes)) break;
+    journal.old = names.map(({ name }) => join(folder, name));
+    // Where there is no room for another file, what there is stays in the old one.
+    if (journal.left.size > 0) await journal.begin().catch(() => undefined);
+    else await journal.removeOld();
     return journal;
+  }
+
+  /** Puts what a process before left of a stream, or of all of a job, into its files: before they are opened, read or removed. Rejects with an error of the system. */
+  async wake(job: string, stream?: string): Promise<void> {
+    for (const one of this.left) if (one.isOf(job, stream)) await one.settle();
+  }
+
+  /** Puts what processes before left into the files of its streams, by and by. What cannot be written stays. */
+  async settleLeft(): Promise<void> {
+    try {
+      for (const one of this.left) {
+        if (this.isClosing) return;
+        await one.settle();
+      }
+    } catch {
+      // Told by who asks for the stream; tried again then, and when the journal grows.
+    }
   }
 
   /** Path of the file that is written; before the first write, of its folder. */
@@ -135,6 +201,8 @@ export class Journal {
 
   /** Ends it. Its file stays, for the next start, if a stream has something in it alone. */
   async close(): Promise<void> {
+    this.isClosing = true;
+    await Promise.allSettled([...this.left].map((one) => one.busy));
     await this.settling;
     await this.running;
     const { writing } = this;
@@ -215,7 +283,7 @@ export class Journal {
       writing = { path, key, file: await disk.open(path), bytes: 0 };
       await append(writing, [encodeFormat()]);
       let piece: Buffer[] = [];
-      for (const entry of this.tails()) {
+      for (const entry of this.tails().flatMap((tail) => [...split(tail, FRAME_BYTES)])) {
         piece.push(encodeEntry(entry));
         if (sizeOf(piece) < BATCH_BYTES) continue;
         await append(writing, piece);
@@ -232,8 +300,13 @@ export class Journal {
     this.writing = writing;
     this.isBroken = false;
     await before?.file.close().catch(() => undefined);
-    // What stays of it by a crash, or an error, is not read: the newer one counts.
-    if (before !== undefined) await disk.remove(before.path).catch(() => undefined);
+    if (before !== undefined) this.old.push(before.path);
+    await this.removeOld();
+  }
+
+  /** What stays of them by a crash, or an error, is not read: the newest counts. */
+  private async removeOld(): Promise<void> {
+    for (const path of this.old.splice(0)) await this.options.disk.remove(path).catch(() => undefined);
   }
 
   /** Gives up a file that was being begun. It may come back after a crash, and must not count then: else nothing more is written into the one before it. */
@@ -273,8 +346,8 @@ export class Journal {
     if (this.isDue) this.running ??= this.run();
   }
 
-  /** Puts what a file holds into the files of its streams. False: it was being begun, and the one before counts. */
-  private async replayFile(name: string, bytes: number): Promise<boolean> {
+  /** Takes what a file holds. False: it was being begun, and the one before counts. */
+  private async readFile(name: string, bytes: number): Promise<boolean> {
     const { disk, folder, replay, log } = this.options;
     const [, number, key] = NAME.exec(name)!;
     this.number = Math.max(this.number, Number(number) + 1);
@@ -282,11 +355,16 @@ export class Journal {
     const { runs, isWhole, damagedBytes } = readJournal(await disk.read(path, 0, bytes), key!, path);
     if (damagedBytes > 0) log("error", `${path}: ${damagedBytes} bytes are damaged: lines that were acknowledged may be lost; check the disk`);
     if (!isWhole) return false;
-    const left = [...runs];
-    const work = async (): Promise<void> => {
-      for (let run = left.pop(); run !== undefined; run = left.pop()) await replay(run);
-    };
-    await Promise.all(Array.from({ length: 8 }, work));
+    for (const run of runs) {
+      const one = new LeftBehind(run, replay, () => {
+        this.left.delete(one);
+        this.streams.delete(one);
+        this.tailBytes -= one.tailBytes;
+      });
+      this.left.add(one);
+      this.streams.add(one);
+      this.tailBytes += one.tailBytes;
+    }
     return true;
   }
 }

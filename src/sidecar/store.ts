@@ -137,6 +137,7 @@ export class Store {
       closed: (stream) => void this.streams.delete(stream.folder),
     };
     await writeState(format, FORMAT, {});
+    void this.host.journal.settleLeft();
   }
 
   /** Lets go of it: every stream must be closed. What could not be put into the files of a stream stays in the journal for the next start. */
@@ -223,6 +224,7 @@ export class Store {
     const info = await this.info(job);
     if (info === undefined || !info.streams.includes(stream)) return undefined;
     const folder = join(this.folderOf(job), encodeName(stream));
+    await this.host.journal.wake(job, stream);
     return this.streams.get(folder)?.read(from, false) ?? readParts(this.disk, folder, from, Infinity);
   }
 
@@ -313,6 +315,7 @@ export class Store {
   /** Out of sight at once, so that none is there by half after a crash. */
   private async remove(job: string): Promise<void> {
     const { folder } = this.options;
+    await this.host.journal.wake(job);
     const away = join(folder, `${REMOVED}${randomUUID()}`);
     await rename(this.folderOf(job), away);
     await this.disk.syncFolder(folder);

@@ -86,8 +86,17 @@ export class StoredStream implements Journaled {
     this.wanted = durable;
   }
 
-  /** Opens the stream of a folder, or makes it (0700). Its journal must have been read before. */
+  /** Opens the stream of a folder, or makes it (0700). Rejects with what says why that cannot be. */
   static async open(host: StreamHost, name: StreamName, folder: string): Promise<StoredStream> {
+    try {
+      await host.journal.wake(name.job, name.stream);
+      return await StoredStream.openFiles(host, name, folder);
+    } catch (error) {
+      throw host.failed(name, folder, error);
+    }
+  }
+
+  private static async openFiles(host: StreamHost, name: StreamName, folder: string): Promise<StoredStream> {
     const { disk } = host;
     await disk.makeFolder(folder);
     for (const part of plainParts(await partsOf(disk, folder))) {

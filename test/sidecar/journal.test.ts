@@ -30,10 +30,18 @@ class World {
   async start(): Promise<void> {
     this.disk.fault = () => undefined;
     this.streams = await openStreams("/store", { disk: this.disk, journal: SMALL });
-    for (const name of NAMES) await this.reopen(name);
+    this.open.clear();
   }
 
-  async reopen(name: string): Promise<void> {
+  /** Streams are opened when they are asked for. */
+  async get(name: string): Promise<StoredStream> {
+    const open = this.open.get(name);
+    if (open !== undefined) return open;
+    this.disk.fault = () => undefined;
+    return this.reopen(name);
+  }
+
+  async reopen(name: string): Promise<StoredStream> {
     const stream = await this.streams.open(name);
     const { output, input } = stream.position;
     expect(output).toBeGreaterThanOrEqual(this.kept.get(name) ?? 0);
@@ -41,11 +49,12 @@ class World {
     expect(await allOf(stream)).toBe(textOf(name, 0, output));
     this.open.set(name, stream);
     this.ends.set(name, output);
+    return stream;
   }
 
   /** Appends so many bytes; one may go on `lag` bytes before their end. */
-  append(name: string, bytes: number, lag: number): void {
-    const stream = this.open.get(name)!;
+  async append(name: string, bytes: number, lag: number): Promise<void> {
+    const stream = await this.get(name);
     const [from, to] = [this.ends.get(name)!, this.ends.get(name)! + bytes];
     const output = Math.max(stream.position.output, Math.max(0, from - lag));
     stream.append([Buffer.from(textOf(name, from, to), "latin1")], { output, input: output * 2 });
@@ -54,7 +63,7 @@ class World {
 
   /** Commits; a stream that fails is closed, as often as that takes, and opened again. */
   async commit(name: string): Promise<void> {
-    const stream = this.open.get(name)!;
+    const stream = await this.get(name);
     try {
       await stream.commit(stream.mark);
       this.kept.set(name, Math.max(this.kept.get(name) ?? 0, stream.position.output));
@@ -76,6 +85,7 @@ const step = fc.oneof(
   },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("commit" as const), names: fc.uniqueArray(name, { minLength: 1 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("reopen" as const), name }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("idle" as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("fail" as const), after: fc.nat(12), times: fc.integer({ min: 1, max: 4 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("crash" as const), seed: fc.nat() }) },
 );
@@ -86,15 +96,14 @@ test("journal: what was acknowledged is there after crashes and failures of the 
       const world = new World();
       await world.start();
       for (const each of plan) {
-        if (each.kind === "append") world.append(each.name, each.bytes, each.lag);
+        if (each.kind === "append") await world.append(each.name, each.bytes, each.lag);
         else if (each.kind === "commit") await Promise.all(each.names.map((one) => world.commit(one)));
+        else if (each.kind === "idle") await world.streams.journal.settleLeft();
         else if (each.kind === "reopen") {
-          await world.open
-            .get(each.name)!
-            .close()
-            .catch(() => undefined);
+          const stream = await world.get(each.name);
+          await stream.close().catch(() => undefined);
           world.disk.fault = () => undefined;
-          await world.open.get(each.name)!.close();
+          await stream.close();
           await world.reopen(each.name);
         } else if (each.kind === "fail") {
           let calls = 0;
@@ -112,6 +121,7 @@ test("journal: what was acknowledged is there after crashes and failures of the 
       for (const one of NAMES) await world.commit(one);
       world.disk = world.disk.crashed(() => 0);
       await world.start();
+      for (const one of NAMES) await world.get(one);
     }),
     { numRuns: Number(process.env["LOGVEIL_JOURNAL_RUNS"] ?? 300) },
   );
