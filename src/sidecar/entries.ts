@@ -51,10 +51,9 @@ export function encodeEntry({ job, stream, started, start, position, pieces }: E
 
 /** An entry as several, none of which has more than so many bytes. */
 export function* split(entry: Entry, maxBytes: number): Generator<Entry, void, void> {
-  const bytes = sizeOf(entry.pieces);
-  if (bytes <= maxBytes) return yield entry;
   const whole = Buffer.concat(entry.pieces);
-  for (let at = 0; at < bytes; at += maxBytes) yield { ...entry, start: entry.start + at, pieces: [whole.subarray(at, at + maxBytes)] };
+  // One without bytes says where one may go on.
+  for (let at = 0; at === 0 || at < whole.length; at += maxBytes) yield { ...entry, start: entry.start + at, pieces: [whole.subarray(at, at + maxBytes)] };
 }
 
 export const encodeFormat = (): Buffer => Buffer.from([KIND.format, FORMAT]);

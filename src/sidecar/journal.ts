@@ -101,9 +101,9 @@ class LeftBehind implements Journaled {
     this.done();
   }
 
-  /** What is under way; resolves when it is over. */
-  get busy(): Promise<void> | undefined {
-    return this.settling;
+  /** Resolves when what is under way is over. */
+  async stopped(): Promise<void> {
+    await this.settling?.catch(() => undefined);
   }
 }
 
@@ -202,7 +202,7 @@ export class Journal {
   /** Ends it. Its file stays, for the next start, if a stream has something in it alone. */
   async close(): Promise<void> {
     this.isClosing = true;
-    await Promise.allSettled([...this.left].map((one) => one.busy));
+    for (const one of this.left) await one.stopped();
     await this.settling;
     await this.running;
     const { writing } = this;

@@ -198,6 +198,28 @@ test("journal: damage in the middle is told, and what is whole is kept", async (
   expect(kept).toEqual(["a line\n", "", "a line\n"]);
 });
 
+test("journal: what was left by a process before is kept by the next one, however long it is, until someone asks for it", async () => {
+  const disk = new MemoryDisk();
+  const { open } = await openStreams("/store", { disk });
+  const stream = await open("a");
+  const piece = Buffer.alloc(50_000, "a line of a build log\n");
+  for (let round = 1; round <= 10; round++) {
+    stream.append([piece], { input: round * piece.length, output: round * piece.length });
+    await stream.commit(stream.mark);
+    // As a journal that got long has it do.
+    await stream.settle();
+  }
+  stream.append([piece], { input: 11 * piece.length, output: 11 * piece.length });
+  await stream.commit(stream.mark);
+  let again = await openStreams("/store", { disk: disk.crashed(() => 0) });
+  expect(again.journal.tailBytes).toBe(11 * piece.length);
+  again = await openStreams("/store", { disk: (again.host.disk as MemoryDisk).crashed(() => 0) });
+  await again.journal.wake("j", "b");
+  expect(again.journal.tailBytes).toBe(11 * piece.length);
+  expect(await allOf(await again.open("a"))).toBe(piece.toString().repeat(11));
+  expect(again.journal.tailBytes).toBe(0);
+});
+
 test("journal: its limits go together", () => {
   expect(JOURNAL_LIMITS.keepBytes).toBeLessThan(JOURNAL_LIMITS.maxFileBytes);
   expect(JOURNAL_LIMITS.settleBytes).toBeLessThan(1 << 17);
