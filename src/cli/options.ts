@@ -217,7 +217,7 @@ export const COMMANDS: readonly CommandRow[] = [
       { flags: "--public-key <file>", help: "key that may have signed, as kept elsewhere; default: the one beside the audit", repeat: true },
       { flags: "--expect-seq <n>", help: "the record of this number must be there; finds what was cut off at the end" },
       { flags: "--expect-hash <hex>", help: "and have this hash" },
-      { flags: "--partial", help: "files at the beginning may have been moved away" },
+      { flags: "--partial", help: "files at the beginning may have been moved away; not needed for those that audit.maxAge or audit.maxBytes removed" },
       { flags: "--log <file>", help: "a masked log, - for stdin: is it as it left, by the length and digest on record" },
       { flags: "--json", help: "the result as one line of JSON" },
     ],
