@@ -86,6 +86,7 @@ export class Audit {
   #flight: Flight | undefined;
   #running: Promise<void> | undefined;
   #pruning: Promise<void> | undefined;
+  #isPruneDue = false;
   #failure: Failure | undefined;
   #retry: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
@@ -346,8 +347,19 @@ export class Audit {
   #prune(): void {
     const { maxAgeMs, maxBytes } = this.#options;
     if (maxAgeMs === undefined && maxBytes === undefined) return;
-    if (this.#pruning !== undefined || this.#closing !== undefined || this.#failure !== undefined) return;
-    this.#pruning = this.#removeOld().finally(() => (this.#pruning = undefined));
+    if (this.#closing !== undefined || this.#failure !== undefined) return;
+    if (this.#pruning !== undefined) {
+      this.#isPruneDue = true;
+      return;
+    }
+    this.#pruning = this.#removeOld().finally(() => {
+      this.#pruning = undefined;
+      // Another file was begun meanwhile.
+      if (this.#isPruneDue) {
+        this.#isPruneDue = false;
+        this.#prune();
+      }
+    });
     // What could not be removed now is tried again.
     ignored(this.#pruning);
   }
