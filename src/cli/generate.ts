@@ -1,4 +1,5 @@
 /** Completion scripts and the manual page, grown from the option table. */
+import { ALLOW } from "./guard.js";
 import { COMMANDS, EXIT_HELP, longName } from "./options.js";
 
 type Shell = "bash" | "zsh" | "fish";
@@ -66,6 +67,16 @@ export function manual(version: string): string {
     ".SH SYNOPSIS",
     ".B logveil",
     "command [options] [arguments]",
+    ".SH OPTIONS",
+    "Before the command:",
+    ".TP",
+    `.B ${escape(`${ALLOW} command`)}`,
+    escape(
+      "for developers of logveil: let a debugger in, which can read every secret. Without it no command starts with a debugger, or with options of Node that show memory.",
+    ),
+    ".TP",
+    `.B ${escape("-V, --version")}`,
+    "print the version.",
     ".SH COMMANDS",
     ...commands,
     ".SH EXIT STATUS",

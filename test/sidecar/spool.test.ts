@@ -504,7 +504,7 @@ test("after an error that leaves the disk in a state unknown nothing more is kep
   await expect(put(spool, "/2", "two")).rejects.toMatchObject({ status: 503 });
   disk.fault = () => undefined;
   await expect(put(spool, "/3", "three")).rejects.toMatchObject({ status: 503 });
-  expect(await spool.check()).toBe("it cannot be written (EIO), nor what was begun be cut off: restart when the disk is well");
+  expect(await spool.check()).toBe("it cannot be written: the device failed (EIO), nor what was begun be cut off: restart when the disk is well");
   expect(logs).toHaveLength(1);
   const crashed = disk.crashed(all);
   await spool.close();
