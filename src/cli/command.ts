@@ -73,8 +73,8 @@ async function addFields(command: Command): Promise<void> {
 }
 
 /** What commander has to say: an argument that it quotes may hold a secret, so it waits for {@link explain}. */
-const told: string[] = [];
-const TALK = { writeErr: (text: string) => void told.push(text) };
+const complaints: string[] = [];
+const TALK = { writeErr: (text: string) => void complaints.push(text) };
 
 async function main(): Promise<number> {
   let code: number = EXIT.OK;
@@ -107,12 +107,12 @@ async function main(): Promise<number> {
 async function explain(error: unknown, program?: Command): Promise<number> {
   if ((error as NodeJS.ErrnoException | undefined)?.code === "EPIPE") return EXIT.OK;
   const isOfArguments = error instanceof CommanderError || error instanceof InvalidArgumentError;
-  if (isOfArguments && told.length === 0) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  if (isOfArguments && complaints.length === 0) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   const { say } = await import("./talk.js");
   if (isOfArguments) {
     const [, flag] = /^error: unknown option '(.*)'/s.exec(error.message) ?? [];
-    if (flag !== undefined) told.splice(0, Infinity, unknownOption(flag, program?.commands.find((each) => each.name() === process.argv[2]) ?? program));
-    for (const text of told) say(text.replace(/^error: /, "").trimEnd());
+    if (flag !== undefined) complaints.splice(0, Infinity, unknownOption(flag, program?.commands.find((each) => each.name() === process.argv[2]) ?? program));
+    for (const text of complaints) say(text.replace(/^error: /, "").trimEnd());
     return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   }
   if (error instanceof LogveilError) {

@@ -64,12 +64,12 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
   const counts = { found: 0, bytesIn: 0, bytesOut: 0 };
   let isTalking = false;
   const early: string[] = [];
-  let told = (message: string): void => void early.push(message);
+  let notify = (message: string): void => void early.push(message);
   const engine = createEngine({
     mask: { style: options.mask ?? "label", ...(options.maskText === undefined ? {} : { text: options.maskText }) },
     engine: options.engine ?? "auto",
     rules: await rulesOf(options),
-    fingerprintKey: keyOrRandom((message) => told(message)),
+    fingerprintKey: keyOrRandom((message) => notify(message)),
     onFinding: (finding) => {
       if (isTalking) return;
       counts.found++;
@@ -77,7 +77,7 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
       report.write({ type: "finding", kind, ...rest });
     },
     // Not within a call of the engine: it is to mask what is said.
-    onWarning: (warning) => queueMicrotask(() => told(warning.message)),
+    onWarning: (warning) => queueMicrotask(() => notify(warning.message)),
   });
   // Not as an option of the engine: so the automaton is built by another thread.
   const reports = await engine.addSecrets(secrets);
@@ -92,7 +92,7 @@ export async function openSession(options: MaskingOptions): Promise<Session> {
     }
   };
   talkThrough(masked);
-  told = notice;
+  notify = notice;
   for (const message of early) notice(message);
   for (const each of reports) notice(reportLine(each));
   if (secrets.length === 0 && options.rules === false)
