@@ -33,11 +33,16 @@ export async function measurer(dist, engineName) {
     return Buffer.from(text, "latin1");
   };
 
-  const openMasker = (framing) => {
-    let stream;
-    const open = (options) => (stream = engine.stream(options));
-    const masker = framing === "syslog" ? new StructuredDataMasker(open({}), 1 << 16) : framings[framing ?? "text"].open(open);
-    return { masker, work: () => stream.work };
+  /** A framing may open several streams. */
+  const openMasker = (framing = "text") => {
+    const streams = [];
+    const open = (options) => {
+      const stream = engine.stream(options);
+      streams.push(stream);
+      return stream;
+    };
+    const masker = framing === "syslog" ? new StructuredDataMasker(open({}), 1 << 16) : framings[framing].open(open);
+    return { masker, work: () => streams.reduce((sum, stream) => sum + stream.work, 0) || undefined };
   };
 
   /** Runs a case once. Answers microseconds, bytes that went in, pushes, work (undefined without a counter), and whether it came to its end. */
