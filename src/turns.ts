@@ -14,21 +14,38 @@ export const SLICE_MS = 2;
 export const TURN_MS = 4;
 /** Work below which nobody asks whether the event loop has turned, in milliseconds: to be told costs a few microseconds. */
 const FREE_MS = 0.5;
+/** How long slices are looked at more closely after one took long, in milliseconds. */
+const WARY_MS = 1000;
 
-/** A part of some work; answers whether that was the last one. */
-export type Slice = () => boolean;
+/** A part of some work that begins now; answers whether that was the last one. */
+export type Slice = (now: number) => boolean;
+
+/** Told how long a slice took, in milliseconds; with `isSure` without the time in which the process had no processor. */
+export type Took = (ms: number, isSure: boolean, now: number) => void;
 
 export interface Clock {
   /** Milliseconds from any start. */
   now(this: void): number;
+  /** Milliseconds of CPU that the process has used. */
+  cpu(this: void): number;
   /** Calls back when the event loop has turned. */
   afterTurn(this: void, call: () => void): void;
 }
 
-const CLOCK: Clock = { now: () => performance.now(), afterTurn: (call) => void setImmediate(call) };
+const CLOCK: Clock = {
+  now: () => performance.now(),
+  cpu() {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1000;
+  },
+  afterTurn: (call) => void setImmediate(call),
+};
+
+const ignore = (): void => undefined;
 
 interface Waiter {
   readonly slice: Slice;
+  readonly took: Took;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -41,6 +58,8 @@ export class Turns {
   /** When the event loop turned last, if `isAsked`: it will tell when it does so again. */
   private turnedAt = 0;
   private isAsked = false;
+  /** Until then it is measured whether slices that take long use the processor, or a busy machine makes them wait for it. */
+  private waryUntil = -Infinity;
 
   constructor(readonly clock: Clock = CLOCK) {}
 
@@ -51,16 +70,27 @@ export class Turns {
     return count;
   }
 
-  /** Works slice by slice until one says that it was the last: at once while there is time, which undefined tells; else in turns. Throws, or rejects with, what a slice throws. */
-  run(job: string, slice: Slice): Promise<void> | undefined {
-    while (this.jobs.size === 0 && !this.isOver()) if (this.timed(slice)) return undefined;
+  /** Whether work is done at once: nobody waits. */
+  get isFree(): boolean {
+    return this.jobs.size === 0;
+  }
+
+  /**
+   * Works slice by slice until one says that it was the last: at once while there is time, which undefined tells; else in turns. Throws, or rejects with, what a slice throws. `took` is told of each slice.
+   */
+  run(job: string, slice: Slice, took: Took = ignore): Promise<void> | undefined {
+    while (this.isFree) {
+      const now = this.clock.now();
+      if (this.isOver(now)) break;
+      if (this.work(slice, took, now)) return undefined;
+    }
     return new Promise((resolve, reject) => {
       // Callbacks within the work find what the caller has put around it (AsyncLocalStorage).
-      const waiter = { slice: AsyncResource.bind(slice), resolve, reject };
+      const waiter = { slice: AsyncResource.bind(slice), took, resolve, reject };
       const queue = this.jobs.get(job);
       if (queue === undefined) this.jobs.set(job, [waiter]);
       else queue.push(waiter);
-      if (!this.isAsked) this.ask();
+      if (!this.isAsked) this.ask(this.clock.now());
     });
   }
 
@@ -74,55 +104,64 @@ export class Turns {
     });
   }
 
-  private isOver(): boolean {
-    return this.isAsked && this.clock.now() - this.turnedAt >= TURN_MS;
+  private isOver(now: number): boolean {
+    return this.isAsked && now - this.turnedAt >= TURN_MS;
   }
 
-  private timed(slice: Slice): boolean {
-    const started = this.clock.now();
+  private work(slice: Slice, took: Took, started: number): boolean {
+    const { clock } = this;
+    const isSure = started < this.waryUntil;
+    const cpu = isSure ? clock.cpu() : 0;
     try {
-      return slice();
+      return slice(started);
     } finally {
-      if (!this.isAsked) {
-        this.freeMs += this.clock.now() - started;
-        if (this.freeMs >= FREE_MS) this.ask();
+      const now = clock.now();
+      let ms = now - started;
+      if (!this.isAsked && (this.freeMs += ms) >= FREE_MS) this.ask(now);
+      if (ms > SLICE_MS) {
+        this.waryUntil = now + WARY_MS;
+        if (isSure) ms = Math.min(ms, clock.cpu() - cpu);
       }
+      took(ms, isSure, now);
     }
   }
 
-  private ask(): void {
+  private ask(now: number): void {
     this.isAsked = true;
-    this.turnedAt = this.clock.now() - this.freeMs;
+    this.turnedAt = now - this.freeMs;
     this.freeMs = 0;
     this.clock.afterTurn(() => this.turn());
   }
 
   /** The event loop has turned. */
   private turn(): void {
+    const now = this.clock.now();
     this.isAsked = false;
     this.freeMs = 0;
-    if (this.jobs.size === 0) return;
-    this.ask();
-    while (this.jobs.size > 0 && !this.isOver()) this.serveNext();
+    if (this.isFree) return;
+    this.ask(now);
+    while (!this.isFree && !this.isOver(this.clock.now())) this.serveNext();
   }
 
   /** Serves the job whose turn it is, its streams in turn. */
   private serveNext(): void {
     const [job, queue] = this.jobs.entries().next().value!;
     const started = this.clock.now();
+    let now = started;
     do {
       const waiter = queue.shift()!;
-      if (!this.serve(waiter)) queue.push(waiter);
-    } while (queue.length > 0 && this.clock.now() - started < SLICE_MS);
+      if (!this.serve(waiter, now)) queue.push(waiter);
+      now = this.clock.now();
+    } while (queue.length > 0 && now - started < SLICE_MS);
     // Behind all others.
     this.jobs.delete(job);
     if (queue.length > 0) this.jobs.set(job, queue);
   }
 
   /** Answers whether its work is over. */
-  private serve({ slice, resolve, reject }: Waiter): boolean {
+  private serve({ slice, took, resolve, reject }: Waiter, now: number): boolean {
     try {
-      if (!slice()) return false;
+      if (!this.work(slice, took, now)) return false;
       resolve();
     } catch (error) {
       reject(error);

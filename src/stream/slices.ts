@@ -2,7 +2,7 @@
  * Slices: one stream's chunks cut so that masking a piece takes about {@link SLICE_MS}, whatever is in it. How large a piece may be is learned from those before; a stream
  * that is cheap to mask keeps its chunks whole. Output does not depend on it (law 2), and the pieces of a chunk are answered together (law 3).
  */
-import { SLICE_MS, TURNS, type Turns } from "../turns.js";
+import { type Slice, SLICE_MS, type Took, TURNS, type Turns } from "../turns.js";
 
 /** How large pieces may be, in bytes: the first of a stream, and any. */
 interface Sizes {
@@ -16,9 +16,11 @@ const ORDINARY: Sizes = { firstBytes: 16 * 1024, mostBytes: 64 * 1024 };
 const CAREFUL: Sizes = { firstBytes: 1024, mostBytes: 16 * 1024 };
 /** Smallest piece: what a push costs whatever it brings is shared by its bytes. */
 const LEAST_BYTES = 512;
+/** Small pieces of a stream that were cheap are not all measured: the clock takes as long as a line. One that takes less than so many milliseconds stands for so many others of at most so many bytes. */
+const CHEAP = { ms: 0.1, others: 7, bytes: 1024 };
 /** A slice of more milliseconds came as a surprise. */
 const LONG_MS = 4 * SLICE_MS;
-/** A single one may be a pause of the machine; two within so many milliseconds are not. */
+/** A single one may be a pause for garbage; two within so many milliseconds are not. */
 const TWICE_MS = 1000;
 /** How long pieces stay small after that, in milliseconds. */
 const CAREFUL_MS = 10_000;
@@ -53,6 +55,8 @@ export class Slices {
   private readonly care: Care;
   /** Largest piece that comes next; undefined: the first. */
   private pieceBytes: number | undefined;
+  /** Small pieces that need not be measured. */
+  private unmeasured = 0;
   /** The calls before, if they have not ended. */
   private working: Promise<unknown> | undefined;
 
@@ -66,21 +70,26 @@ export class Slices {
 
   /** Masks a chunk piece by piece; a promise where it had to wait. After an error the rest of the chunk is not looked at. */
   chunk(chunk: Uint8Array, mask: (piece: Uint8Array) => Pieces): Pieces | Promise<Pieces> {
+    if (chunk.length <= CHEAP.bytes && this.unmeasured > 0 && this.working === undefined && this.turns.isFree) {
+      this.unmeasured--;
+      return mask(chunk);
+    }
     const out: Pieces = [];
     let from = 0;
-    return this.inOrder(out, () => {
-      const now = this.turns.clock.now();
+    let allowed = 0;
+    let bytes = 0;
+    const slice = (now: number): boolean => {
       const { firstBytes, mostBytes } = this.care.sizes(now);
-      const bytes = Math.min(this.pieceBytes ?? firstBytes, mostBytes);
-      const isLast = chunk.length - from <= bytes;
-      const piece = isLast && from === 0 ? chunk : chunk.subarray(from, isLast ? chunk.length : from + bytes);
-      const masked = mask(piece);
+      allowed = Math.min(this.pieceBytes ?? firstBytes, mostBytes);
+      const isLast = chunk.length - from <= allowed;
+      const piece = isLast && from === 0 ? chunk : chunk.subarray(from, isLast ? chunk.length : from + allowed);
+      bytes = piece.length;
+      from += bytes;
       // Other memory may be used again at the next call.
-      for (const part of masked) out.push(isLast || part.buffer === chunk.buffer ? part : Buffer.from(part));
-      from += piece.length;
-      this.learn(bytes, piece.length, this.turns.clock.now() - now);
+      for (const part of mask(piece)) out.push(isLast || part.buffer === chunk.buffer ? part : Buffer.from(part));
       return isLast;
-    });
+    };
+    return this.inOrder(out, slice, (ms, isSure, now) => this.learn(allowed, bytes, ms, isSure && ms > LONG_MS ? now : undefined));
   }
 
   /** Work that cannot be cut, in its turn. */
@@ -92,9 +101,9 @@ export class Slices {
     });
   }
 
-  private inOrder(out: Pieces, slice: () => boolean): Pieces | Promise<Pieces> {
+  private inOrder(out: Pieces, slice: Slice, took?: Took): Pieces | Promise<Pieces> {
     const before = this.working;
-    const running = before === undefined ? this.turns.run(this.job, slice) : before.then(() => this.turns.run(this.job, slice));
+    const running = before === undefined ? this.turns.run(this.job, slice, took) : before.then(() => this.turns.run(this.job, slice, took));
     if (running === undefined) return out;
     const quiet: Promise<void> = running.then(
       () => this.over(quiet),
@@ -108,12 +117,13 @@ export class Slices {
     if (this.working === working) this.working = undefined;
   }
 
-  /** How large the next piece may be after one of `bytes`, where `most` were allowed, that took `ms`. */
-  private learn(most: number, bytes: number, ms: number): void {
+  /** How large the next piece may be after one of `bytes`, where `most` were allowed, that took `ms`. `longAt`: now, if it surely took long. */
+  private learn(most: number, bytes: number, ms: number, longAt: number | undefined): void {
     const fitting = ms === 0 ? Infinity : Math.floor((bytes * SLICE_MS) / ms);
     if (ms > SLICE_MS) this.pieceBytes = Math.max(LEAST_BYTES, Math.min(most, fitting));
     // A small piece says little of a large one.
     else if (2 * bytes >= most) this.pieceBytes = Math.max(most, Math.min(ORDINARY.mostBytes, 2 * most, fitting));
-    if (ms > LONG_MS) this.care.tookLong(this.turns.clock.now());
+    if (bytes <= CHEAP.bytes) this.unmeasured = ms < CHEAP.ms ? CHEAP.others : 0;
+    if (longAt !== undefined) this.care.tookLong(longAt);
   }
 }
