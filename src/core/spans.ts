@@ -14,7 +14,7 @@ export interface RuleNote {
 /** `set` of a cause that is a rule; its `needle` is the rule's number. */
 export const RULES = 0xffff_ffff;
 
-/** Why a span is masked. The better of two causes is a known secret before a rule, then the one with the earlier start, then the longer match, then the surer rule, then the lower rank. */
+/** Why a span is masked. The better of two causes is a known secret before a rule, then the one with the earlier start, then the longer match, then the surer rule, then the lower rank, then the plainer reading. */
 export interface Cause {
   readonly set: number;
   readonly needle: number;
@@ -41,7 +41,9 @@ export function betterCause(a: Cause, b: Cause): Cause {
   if (a.end !== b.end) return a.end > b.end ? a : b;
   if (a.note !== undefined && b.note !== undefined && a.note.confidence !== b.note.confidence) return sureness(a.note) > sureness(b.note) ? a : b;
   if (a.set !== b.set) return a.set < b.set ? a : b;
-  return a.needle <= b.needle ? a : b;
+  if (a.needle !== b.needle || a.note === undefined || b.note === undefined) return a.needle <= b.needle ? a : b;
+  // Which reading found it first depends on how the text was cut: the one with fewer layers counts.
+  return a.note.variant.length <= b.note.variant.length ? a : b;
 }
 
 const SURENESS = ["low", "medium", "high", "certain"];

@@ -20,6 +20,8 @@ const BACKSLASH = 0x5c;
 const SLASH = 0x2f;
 const AMPERSAND = 0x26;
 const SEMICOLON = 0x3b;
+const LOWER_U = 0x75;
+const TWO = 0x32;
 /** Bytes that end a value which is not quoted. */
 export const PLAIN_VALUE = complement(byteSet("\0- \"'`,;<>(){}|\\\\\x7f\\]"));
 /** Bytes of a generated password that no quotes stand around, and those that are part of it between two letters or digits only. */
@@ -293,6 +295,8 @@ function encodedAt(text: StreamText, at: number): { readonly means: string; read
 function endsEncoded(text: StreamText, at: number): boolean {
   const byte = text.at(at);
   if (byte !== 0x25 && byte !== AMPERSAND && byte !== BACKSLASH) return false;
+  // `\\u0022` or `\\u0026`: most escapes are others, and one byte tells.
+  if (byte === BACKSLASH && (text.at(at + 1) !== LOWER_U || text.at(at + 4) !== TWO)) return false;
   const ahead = text.latin1(at, at + 6).toLowerCase();
   return ENDS.some((literal) => ahead.startsWith(literal)) || (byte === AMPERSAND && isParameter(text, at + 1) === true);
 }

@@ -50,7 +50,7 @@ const MAX_SPELLED = 2;
 /** Bytes before a match that {@link accept} looks at, at most. */
 const AROUND_BYTES = 160;
 /** Bytes before an anchor that are read whatever the chunks: it may have begun in one that is gone, and what is spelled is read from some way before on. */
-const MOST_BEFORE = LOOKBACK_BYTES - MAX_ANCHOR_BYTES - LONGEST_ESCAPE - SYNC_BYTES;
+const MOST_BEFORE = LOOKBACK_BYTES - MAX_ANCHOR_BYTES - LONGEST_ESCAPE - 2 * SYNC_BYTES;
 
 /** Judges the hit of an anchor at `at`. Blocks are not judged here: they have a beginning and go on. */
 export function evaluate(rule: Rule, text: StreamText, at: number, anchor: AnchorKind, near?: Near): Match | Wait | undefined {

@@ -208,8 +208,8 @@ function lastAtMost(numbers: readonly number[], most: number): number {
   return low - 1;
 }
 
-/** Bytes before the first one that is asked for, in which a stretch begins. */
-export const SYNC_BYTES = 512;
+/** A stretch begins at most twice as many bytes before the first one that is asked for. */
+export const SYNC_BYTES = 256;
 /** Stretches of a text that are kept: those of the candidates judged last. */
 const MAX_STRETCHES = 4;
 const stretches = new WeakMap<StreamText, Stretch[]>();
@@ -229,17 +229,21 @@ function stretchAt(text: StreamText, from: number): Stretch {
   return stretch;
 }
 
-/** An offset at or before `from` at which no escape stands for sure: none begins in the bytes before it. Where escapes follow each other all along, a round one. */
+/**
+ * An offset at or before a round one before `from` at which no escape stands for sure, as none begins in the bytes before it. Where escapes follow each other all along,
+ * the round one itself. Candidates that stand close together have the same.
+ */
 function syncPoint(text: StreamText, from: number): number {
+  const round = from - (from % SYNC_BYTES);
+  const least = Math.max(text.start, round - SYNC_BYTES);
   let clear = 0;
-  const least = Math.max(text.start, from - SYNC_BYTES);
-  for (let at = from - 1; at >= least; at--) {
+  for (let at = round - 1; at >= least; at--) {
     clear = text.at(at) === BACKSLASH ? 0 : clear + 1;
     if (clear === LONGEST_ESCAPE) return at + LONGEST_ESCAPE;
   }
   if (least === 0) return 0;
-  let start = from - (from % SYNC_BYTES);
-  while (start > text.start && start > from - (from % SYNC_BYTES) - LONGEST_ESCAPE && text.at(start - 1) === BACKSLASH) start--;
+  let start = round;
+  while (start > text.start && start > round - LONGEST_ESCAPE && text.at(start - 1) === BACKSLASH) start--;
   return Math.max(start, text.start);
 }
 

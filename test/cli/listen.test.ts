@@ -125,7 +125,7 @@ test("sockets of systemd: a Unix socket; too many; what is no socket; those of a
   const command = [process.execPath, COMMAND, "serve", "--admin-listen", FREE];
   expect(run("", ...command)).toMatchObject({
     status: 2,
-    stderr: expect.stringMatching(/descriptor 3: expected a listening stream socket \(\w+\); the socket unit needs/),
+    stderr: expect.stringMatching(/descriptor 3: expected a listening stream socket: .*\(\w+\); the socket unit needs/),
   });
   // For another process: what is configured counts.
   expect(run("1", ...command, "--listen", `unix:${join(home, "no", "x".repeat(120))}`).stderr).toContain("--listen: expected an address");

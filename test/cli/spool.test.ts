@@ -95,7 +95,10 @@ test("killed again and again, it delivers what it acknowledged", { timeout: 600_
   child.kill("SIGTERM");
   expect(await once(child, "exit")).toEqual([0, null]);
   expect(told()).toMatch(/"the spool is empty again: \d+ requests that waited are settled"/);
-  expect(filesIn(join(home, "state", "logveil", "spool")).map((file) => file.slice(home.length))).toEqual(["/state/logveil/spool/cursor"]);
+  expect(filesIn(join(home, "state", "logveil", "spool")).map((file) => file.slice(home.length))).toEqual([
+    "/state/logveil/spool/.format.json",
+    "/state/logveil/spool/cursor",
+  ]);
 });
 
 test("fields of every request come from a file, and are secrets themselves", { timeout: 300_000 }, async () => {

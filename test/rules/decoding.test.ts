@@ -83,6 +83,11 @@ describe.each(ENGINES)("$engine", ({ engine: name }) => {
     );
   });
 
+  test("decoding: the reading with fewer layers is told of, whatever the chunks", () => {
+    const text = `%2a#${Buffer.from(`a ${SECRET} aa`).toString("base64")}`;
+    for (const sizes of [[1 << 20], [1], [7]]) expect(mask(engine, text, sizes).findings.map(({ variant }) => variant)).toEqual(["base64"]);
+  });
+
   test("reads base64 over the line ends that encoders put in", () => {
     const long = ENCODERS["base64"]!(`${"some lines of text before it, ".repeat(4)}${SECRET}${" and some lines behind it".repeat(4)}`);
     for (const [width, newline] of [
