@@ -101,7 +101,8 @@ function readShaped(text: StreamText, from: number, to: number): Assignment | Wa
   // An escaped quote ends what an escaped quote began.
   const end = text.at(at - 1) === BACKSLASH ? at - 1 : at;
   // `password=password` passes a variable on.
-  if (quote.quote === 0 && text.latin1(begin, end).toLowerCase() === name.slice(1 + name.lastIndexOf("."))) return undefined;
+  const last = 1 + name.lastIndexOf(".");
+  if (quote.quote === 0 && end - begin === name.length - last && text.latin1(begin, end).toLowerCase() === name.slice(last)) return undefined;
   if (quote.quote === 0) {
     const bare = readBare(text, operator, ends);
     if (bare === "more") return "more";

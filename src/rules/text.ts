@@ -8,6 +8,7 @@ import { examined } from "./work.js";
 export const LOOKBACK_BYTES = 1088;
 
 const EMPTY = Buffer.alloc(0);
+const NO_JOINTS: number[] = [];
 const BACKSLASH = 0x5c;
 const LF = 0x0a;
 
@@ -41,15 +42,17 @@ export class StreamText {
   /** No more bytes will come. */
   ended = false;
   /** Offsets at which strings meet, in order, see core/joined.ts. */
-  private joints: number[] = [];
+  private joints: number[] = NO_JOINTS;
 
   /** By set the stretch that was walked last. */
   private stretches: Map<Uint8Array, Stretch> | undefined;
-  private readonly backslash: Found = { from: 0, at: -1, total: 0 };
-  private readonly lineEnd: Found = { from: 0, at: -1, total: 0 };
+  private backslash: Found | undefined;
+  private lineEnd: Found | undefined;
 
   /** `joined`: the stream is strings of a structured body; it reads as if they stood in quotes. */
-  constructor(private readonly joined = false) {}
+  constructor(private readonly joined = false) {
+    if (joined) this.joints = [];
+  }
 
   /** Offset of the first byte there is. */
   get start(): number {
@@ -187,12 +190,12 @@ export class StreamText {
 
   /** Offset of the first backslash from `from` on; Infinity if there is none. */
   nextBackslash(from: number): number {
-    return this.next(BACKSLASH, this.backslash, from);
+    return this.next(BACKSLASH, (this.backslash ??= { from: 0, at: -1, total: 0 }), from);
   }
 
   /** Offset of the first line feed from `from` on; Infinity if there is none. */
   nextLineEnd(from: number): number {
-    return this.next(LF, this.lineEnd, from);
+    return this.next(LF, (this.lineEnd ??= { from: 0, at: -1, total: 0 }), from);
   }
 
   /** Found once for all that stands before it, whatever comes behind. */
