@@ -27,12 +27,6 @@ export class Begins {
     return true;
   }
 
-  has(at: number): boolean {
-    if (at <= this.last) return true;
-    for (let index = this.queue.length - 1; index >= this.head && this.queue[index]!.at >= at; index--) if (this.queue[index]!.at === at) return true;
-    return false;
-  }
-
   /** Takes the first one out if it stands before `end`. */
   shift(end = Infinity): Begin | undefined {
     const { first } = this;

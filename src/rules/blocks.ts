@@ -48,10 +48,6 @@ export class Blocks {
     return this.begins.add(begin);
   }
 
-  has(at: number): boolean {
-    return this.begins.has(at);
-  }
-
   /** Masks what belongs to blocks of the lines that are complete and end before `undecided`, where another block may begin. */
   go(text: StreamText, undecided = Infinity): void {
     for (;;) {

@@ -72,10 +72,6 @@ export class Mappings {
     return this.begins.add(begin);
   }
 
-  has(at: number): boolean {
-    return this.begins.has(at);
-  }
-
   /** Masks the values of the lines that are complete and end before `undecided`, where another document may begin. */
   go(text: StreamText, undecided = Infinity): void {
     for (;;) {
