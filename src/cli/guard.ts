@@ -74,18 +74,18 @@ export function keepDebuggersOut(): void {
   }
   // While there is a listener, Node's own handler, which opens the inspector, is not in place.
   process.on("SIGUSR1", () => undefined);
-  check();
-  for (const ms of LATER_MS) setTimeout(check, ms).unref();
+  check(() => process.exit(2));
+  // By then standard input may be read, and `exit` waits for a read that is under way: of a pipe, for as long as it stays open.
+  for (const ms of LATER_MS) setTimeout(check, ms, () => process.kill(process.pid, "SIGKILL")).unref();
 }
 
-function check(): void {
+function check(end: () => void): void {
   const open = inspector();
   const why = danger({ execArgv: process.execArgv, env: process.env, inspector: open?.url() }) ?? reports();
   if (why === undefined) return;
   open?.close();
   process.stderr.write(`logveil: refused: ${why}. Start it without, or, to debug logveil itself, as logveil ${ALLOW} COMMAND\n`);
-  // eslint-disable-next-line unicorn/no-process-exit
-  process.exit(2);
+  end();
 }
 
 /** Reports can be switched on by a configuration file of Node, too. */
