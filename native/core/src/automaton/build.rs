@@ -194,7 +194,8 @@ impl Automaton {
         self.fails = Sparse::new(count, linked.iter().map(|&node| (node, unpack(fails[node as usize]))));
         self.ends = Sparse::new(
             count,
-            ends.iter().map(|&node| (node, End { needle: owner.get(node).unwrap_or(NONE), next: chain[node as usize].checked_sub(1).unwrap_or(NONE) })),
+            ends.iter()
+                .map(|&node| (node, End { needle: owner.get(node).unwrap_or(NONE), next: chain[node as usize].checked_sub(1).unwrap_or(NONE) })),
         );
     }
 }
